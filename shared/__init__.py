@@ -1,0 +1,1 @@
+"""The Flowtrail app: everything that is deployed."""

@@ -1,0 +1,175 @@
+"""The app put together: settings, services and state, each made when first needed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from shared.clock import Clock, Deadline, SystemClock
+from shared.settings import Environment, Settings
+
+if TYPE_CHECKING:
+    from shared.audit.feed import ActivityFeed
+    from shared.dataverse.profile import Profile
+    from shared.dataverse.users import UserNames
+    from shared.dataverse.web_api import WebApi
+    from shared.net.identity import Tokens
+    from shared.net.transport import Transport
+    from shared.publishing.publisher import Publisher
+    from shared.publishing.staging import Staging
+    from shared.state.checkpoints import Checkpoints
+    from shared.state.environments import EnvironmentTable
+    from shared.state.journal import Journal
+    from shared.state.ledger import Ledger
+    from shared.state.register import Register
+    from shared.state.storage import Storage
+    from shared.state.storage import Transport as StorageTransport
+
+CONNECTIONS_PER_HOST = 32
+ACTIVITY_REQUESTS_PER_MINUTE = 1_900
+
+
+class App:
+    """What the functions of one worker share.
+
+    Everything heavy is imported where it is made, so that a function pays only for what it uses. A test may
+    bring its own clock, transport and storage transport.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock | None = None,
+        transport: Transport | None = None,
+        storage_transport: Callable[[], StorageTransport] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.clock: Clock = clock or SystemClock()
+        self._transport = transport
+        self._storage_transport = storage_transport
+        self._lock = threading.RLock()
+        self._web_apis: dict[Environment, WebApi] = {}
+        self._user_names: dict[Environment, UserNames] = {}
+
+    def deadline(self, seconds: float) -> Deadline:
+        return Deadline.after(self.clock, seconds)
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        from shared.net.identity import Tokens, managed_identity
+
+        return Tokens(lambda: managed_identity(self.settings.client_id))
+
+    @cached_property
+    def transport(self) -> Transport:
+        from shared.net.transport import PooledTransport
+
+        return self._transport or PooledTransport(CONNECTIONS_PER_HOST)
+
+    @cached_property
+    def storage(self) -> Storage:
+        from shared.net.identity import managed_identity
+        from shared.state.storage import Storage
+
+        where = self.settings.storage
+        with self._lock:
+            credential = None if where.connection_string else managed_identity(where.client_id)
+            storage = Storage(where, credential, self._storage_transport)
+            storage.create_missing()
+        return storage
+
+    @cached_property
+    def checkpoints(self) -> Checkpoints:
+        from shared.state.checkpoints import Checkpoints
+        from shared.state.names import StateTable
+
+        return Checkpoints(self.storage.table(StateTable.CHECKPOINTS))
+
+    @cached_property
+    def journal(self) -> Journal:
+        from shared.state.journal import Journal
+        from shared.state.names import StateTable
+
+        return Journal(
+            self.storage.table(StateTable.INGEST_LOG), self.storage.table(StateTable.GAPS), self.checkpoints
+        )
+
+    @cached_property
+    def register(self) -> Register:
+        from shared.state.names import StateTable
+        from shared.state.register import Register
+
+        return Register(self.storage.table(StateTable.FLOW_SESSIONS))
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        from shared.state.ledger import Ledger
+        from shared.state.names import StateTable
+
+        return Ledger(self.storage.table(StateTable.AUDIT_CONTENT))
+
+    @cached_property
+    def environments(self) -> EnvironmentTable:
+        from shared.state.environments import EnvironmentTable
+        from shared.state.names import StateTable
+
+        return EnvironmentTable(self.storage.table(StateTable.ENVIRONMENTS))
+
+    @cached_property
+    def staging(self) -> Staging:
+        from shared.publishing.staging import Staging
+
+        return Staging(self.storage.blobs)
+
+    @cached_property
+    def publisher(self) -> Publisher:
+        from shared.publishing.publisher import Publisher
+
+        return Publisher(self.storage.blobs, self.staging, self.settings.publish_grain)
+
+    def web_api(self, environment: Environment) -> WebApi:
+        """The Web API of an environment, with one cool-down for all threads of the worker."""
+        from shared.dataverse.web_api import WebApi
+        from shared.net.api import Api
+        from shared.net.policy import DATAVERSE
+        from shared.net.throttle import Cooldown
+
+        with self._lock:
+            if environment not in self._web_apis:
+                cooldown = Cooldown(self.clock)
+                api = Api(environment.url, DATAVERSE, self.tokens, self.transport, self.clock, cooldown)
+                self._web_apis[environment] = WebApi(api)
+            return self._web_apis[environment]
+
+    def user_names(self, environment: Environment) -> UserNames:
+        from shared.dataverse.users import UserNames
+
+        with self._lock:
+            if environment not in self._user_names:
+                self._user_names[environment] = UserNames(self.web_api(environment))
+            return self._user_names[environment]
+
+    def profile(self, environment: Environment, deadline: Deadline) -> Profile:
+        """What an environment is: as learnt within the last day, else asked for now and remembered."""
+        from shared.dataverse.profile import read_profile
+
+        now = self.clock.now()
+        profile = self.environments.fresh(environment, now)
+        if profile is None:
+            profile = read_profile(self.web_api(environment), environment.name, now, deadline)
+            self.environments.save(environment, profile)
+        return profile
+
+    @cached_property
+    def activity_feed(self) -> ActivityFeed:
+        from shared.audit.feed import ActivityFeed
+        from shared.net.api import Api
+        from shared.net.policy import ACTIVITY
+        from shared.net.throttle import Cooldown, Pace
+
+        root = self.settings.activity_root
+        pace = Pace(self.clock, ACTIVITY_REQUESTS_PER_MINUTE)
+        api = Api(root, ACTIVITY, self.tokens, self.transport, self.clock, Cooldown(self.clock), pace)
+        return ActivityFeed(api, self.settings.tenant_id)

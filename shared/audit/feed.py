@@ -1,0 +1,154 @@
+"""The Management Activity API: subscriptions, the listing of content blobs, and the blobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, cast
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
+
+import msgspec
+
+from shared.clock import Deadline
+from shared.errors import AccessError, Conflict, Defer
+from shared.intervals import Interval
+from shared.net.api import Api, same_origin
+from shared.net.transport import MEBIBYTE, Reply, Request
+from shared.times import iso_utc, parse_utc
+
+ENABLED = "enabled"
+LONGEST_BLOB_BYTES = 512 * MEBIBYTE
+MALFORMED_RETRY_S = 60.0
+NEXT_PAGE = "nextpageuri"
+PUBLISHER = "PublisherIdentifier"
+
+
+@dataclass(frozen=True)
+class ContentBlob:
+    """A content blob as listed; `created` is when it became available, not when its events happened."""
+
+    content_id: str
+    content_type: str
+    uri: str
+    created: datetime
+    expires: datetime
+
+
+@dataclass(frozen=True)
+class Subscriptions:
+    """Status by content type, and the service's own time: the seven days that content lives count by it.
+
+    A type without an entry was never subscribed to; a disabled one may come without a status.
+    """
+
+    status: Mapping[str, str]
+    server_time: datetime
+
+    def is_enabled(self, content_type: str) -> bool:
+        return self.status.get(content_type) == ENABLED
+
+    def exists(self, content_type: str) -> bool:
+        return content_type in self.status
+
+
+@dataclass(frozen=True)
+class ActivityFeed:
+    api: Api
+    tenant_id: str
+
+    @property
+    def root(self) -> str:
+        return f"{self.api.origin}/api/v1.0/{self.tenant_id}/activity/feed/"
+
+    def subscriptions(self, deadline: Deadline) -> Subscriptions:
+        reply = self.api.get(self._url("subscriptions/list"), deadline)
+        found = _json(reply)
+        entries = cast("list[dict[str, Any]]", found) if isinstance(found, list) else []
+        status = {str(entry.get("contentType")): str(entry.get("status") or "").lower() for entry in entries}
+        return Subscriptions(status, self._time_of(reply))
+
+    def _time_of(self, reply: Reply) -> datetime:
+        try:
+            return parsedate_to_datetime(reply.headers["date"])
+        except (KeyError, ValueError):
+            return self.api.clock.now()
+
+    def subscribe(self, content_type: str, deadline: Deadline) -> None:
+        """Start a subscription; one that runs already (AF20024) is fine.
+
+        The service wants 15 minutes between two starts (Management Activity API reference).
+        """
+        url = self._url("subscriptions/start", contentType=content_type)
+        self.api.send(Request("POST", url, {"Content-Length": "0"}, deadline))
+
+    def listing(self, content_type: str, window: Interval, deadline: Deadline) -> Iterator[list[ContentBlob]]:
+        """The blobs that became available in a window of at most 24 hours, page after page.
+
+        The next page is named by the *header* `NextPageUri`, which lacks the publisher's identifier.
+        """
+        url: str | None = self._url(
+            "subscriptions/content",
+            contentType=content_type,
+            startTime=iso_utc(window.start).removesuffix("Z"),
+            endTime=iso_utc(window.end).removesuffix("Z"),
+        )
+        seen: set[str] = set()
+        while url:
+            seen.add(url)
+            reply = self.api.get(url, deadline)
+            yield _blobs(reply)
+            url = self._next_page(reply.headers.get(NEXT_PAGE), seen)
+
+    def fetch(self, blob: ContentBlob, deadline: Deadline) -> bytes:
+        """The body of a blob: a JSON array of records."""
+        return self.api.get(self._with_publisher(blob.uri), deadline, max_bytes=LONGEST_BLOB_BYTES).body
+
+    def _next_page(self, link: str | None, seen: set[str]) -> str | None:
+        if not link:
+            return None
+        if not (same_origin(link, self.api.origin) and urlsplit(link).path.startswith("/api/")):
+            raise AccessError(
+                f"The activity feed at {self.api.origin} sends a next page that lies elsewhere.",
+                "Nothing was sent there. Check CLOUD and MANAGEMENT_API_URL.",
+            )
+        url = self._with_publisher(link)
+        if url in seen:
+            raise Conflict("The listing of the activity feed repeats a page.")
+        return url
+
+    def _url(self, operation: str, **parameters: str) -> str:
+        return f"{self.root}{operation}?{urlencode({**parameters, PUBLISHER: self.tenant_id})}"
+
+    def _with_publisher(self, url: str) -> str:
+        """Every call names its publisher: without it, it counts into a quota that all such callers share."""
+        query = urlsplit(url).query
+        if PUBLISHER.lower() in {name.lower() for name in parse_qs(query)}:
+            return url
+        return f"{url}{'&' if query else '?'}{PUBLISHER}={quote(self.tenant_id)}"
+
+
+def _blobs(reply: Reply) -> list[ContentBlob]:
+    entries = _json(reply)
+    if not isinstance(entries, list):
+        raise Defer("The listing of the activity feed is no list.", MALFORMED_RETRY_S)
+    return [_blob(entry) for entry in cast("list[Any]", entries)]
+
+
+def _blob(entry: Any) -> ContentBlob:
+    fields = cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
+    created, expires = parse_utc(fields.get("contentCreated")), parse_utc(fields.get("contentExpiration"))
+    content_id, uri, content_type = fields.get("contentId"), fields.get("contentUri"), fields.get("contentType")
+    if not (isinstance(content_id, str) and isinstance(uri, str) and content_id and created and expires):
+        raise Defer(
+            f"The listing of the activity feed has an entry that names no blob: {entry!r}", MALFORMED_RETRY_S
+        )
+    return ContentBlob(content_id, str(content_type), uri, created, expires)
+
+
+def _json(reply: Reply) -> Any:
+    try:
+        return msgspec.json.decode(reply.body) if reply.body else None
+    except msgspec.DecodeError as error:
+        raise Defer(f"The answer of the activity feed is no JSON: {error}", MALFORMED_RETRY_S) from error

@@ -1,0 +1,186 @@
+"""Operations of the audit log, grouped by what they are about.
+
+Names as Microsoft's articles on the activities of Power Automate, Power Apps, connectors, data policies,
+administrators, Power Pages and Copilot Studio list them, and as published detection rules name the connector
+events. Their casing varies between deliveries, so they are compared without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+OTHER = "Other"
+
+GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "App use": ("LaunchPowerApp",),
+        "App change": (
+            "AdminSetAppAsFeatured",
+            "AdminSetAppDesiredLogicalName",
+            "AppDlpEvaluationResultChange",
+            "CreatePowerApp",
+            "ImportExistingCanvasApp",
+            "ImportNewCanvasApp",
+            "MarkPowerAppAsFeatured",
+            "MarkPowerAppAsHero",
+            "PatchPowerApp",
+            "PromotePowerAppVersion",
+            "PublishPowerApp",
+            "PublishSolutionCanvasAppVersion",
+            "RemoveFeaturedApp",
+            "RemoveHeroApp",
+            "UpdatePowerApp",
+        ),
+        "App deletion": (
+            "AdminDeleteApp",
+            "AdminRestoreDeletePowerApp",
+            "DeletePowerApp",
+            "DeletePowerAppVersion",
+        ),
+        "App sharing": (
+            "AdminModifyAppOwner",
+            "AdminModifyAppPermissions",
+            "PowerAppPermissionDeleted",
+            "PowerAppPermissionEdited",
+            "SharePowerApp",
+        ),
+        "App control": (
+            "AdminQuarantineApp",
+            "AdminSetAllowedThirdPartyApps",
+            "AdminSetAppBypassConsent",
+            "AdminSetAppConditionalAccess",
+            "RecordScopesConsent",
+        ),
+        "Flow change": ("CreateFlow", "EditFlow"),
+        "Flow deletion": ("DeleteFlow",),
+        "Flow sharing": ("DeletePermissions", "PutPermissions"),
+        "Connection": (
+            "DeleteConnection",
+            "PatchConnection",
+            "PutAppConnectionUsage",
+            "PutConnection",
+        ),
+        "Connection sharing": (
+            "DeleteConnectionPermission",
+            "PatchConnectionPermission",
+            "PutConnectionPermission",
+        ),
+        "Custom connector": ("CreateApi", "DeleteApi", "PatchApi", "PutApi", "MakeApiSolutionAware"),
+        "Custom connector sharing": ("DeleteApiPermission", "PatchApiPermission", "PutApiPermission"),
+        "Gateway": ("DeleteGateway", "GatewayResourceRequestAction", "PatchGateway", "PutGateway"),
+        "Data policy": (
+            "ConnectionDlpEvaluationResult",
+            "CreateDlpPolicy",
+            "DeleteDlpPolicy",
+            "GovernanceApiPolicyOperation",
+            "UpdateDlpPolicy",
+        ),
+        "Environment": (
+            "BackupEnvironment",
+            "CopyEnvironment",
+            "CreateEnvironment",
+            "DeleteEnvironment",
+            "EnvironmentDisabledByMiser",
+            "EnvironmentPropertyChange",
+            "HardDeleteEnvironment",
+            "ProvisionEnvironment",
+            "RecoverEnvironment",
+            "ResetEnvironment",
+            "RestoreEnvironment",
+        ),
+        "Environment group": (
+            "CreateRuleBasedPolicyAssignmentOperation",
+            "CreateRuleBasedPolicyOperation",
+            "CreateRuleSetOperation",
+            "DeleteEnvironmentGroup",
+            "DeleteRuleBasedPolicyAssignmentOperation",
+            "DeleteRuleBasedPolicyOperation",
+            "DeleteRuleSetOperation",
+            "EnvironmentAddedToEnvironmentGroup",
+            "EnvironmentRemovedFromEnvironmentGroup",
+            "NewEnvironmentGroup",
+            "UpdateEnvironmentGroup",
+            "UpdateRuleBasedPolicyOperation",
+            "UpdateRuleSetOperation",
+        ),
+        "Licensing": (
+            "AssignLicenseAutoClaim",
+            "AssignLicenseAutoClaimPolicyCreate",
+            "AssignLicenseToUser",
+            "BillingPolicyCreate",
+            "BillingPolicyDelete",
+            "BillingPolicyUpdate",
+            "CurrencyEnvironmentAllocate",
+            "IsvContractConsent",
+            "RenewTrial",
+            "StartAPaidTrial",
+            "TrialConvertToProduction",
+            "TrialEnforce",
+            "TrialProvision",
+            "TrialSignUpEligibilityCheck",
+            "TrialViralConsent",
+        ),
+        "Administration": ("ApplyAdminRole", "LockboxRequestOperation", "SecurityRoleUpdated"),
+        "Website": (
+            "AnonymousSettingExceptionListChanged",
+            "BootstrapVersionUpdated",
+            "CDNDisabled",
+            "CDNEnabled",
+            "ConvertedToProduction",
+            "CustomCertificateUpdated",
+            "CustomDomainConnected",
+            "CustomDomainDeleted",
+            "CustomErrorsDisabled",
+            "CustomErrorsEnabled",
+            "D365URLUpdated",
+            "DataModelVersionUpdated",
+            "DiagnosticLogsDisabled",
+            "DiagnosticLogsEnabled",
+            "EarlyUpgradeDisabled",
+            "EarlyUpgradeEnabled",
+            "FieldServiceExtensionInstalled",
+            "IPRestrictionsAdded",
+            "IPRestrictionsDeleted",
+            "MaintenanceModeDisabled",
+            "MaintenanceModeEnabled",
+            "MaintenanceModeURLModified",
+            "PowerBIEmbeddedServiceDisabled",
+            "PowerBIEmbeddedServiceEnabled",
+            "PowerBIVisualizationDisabled",
+            "PowerBIVisualizationEnabled",
+            "ProjectServiceAutomationExtensionInstalled",
+            "SharePointIntegrationDisabled",
+            "SharePointIntegrationEnabled",
+            "SiteArchived",
+            "SiteCreated",
+            "SiteDeleted",
+            "SiteNameUpdated",
+            "SiteRestarted",
+            "SiteShutDown",
+            "SiteSuspended",
+            "SiteURLUpdated",
+            "SiteUnarchived",
+            "SiteVisibilityPermissionsUpdated",
+            "SiteVisibilityUpdated",
+            "WAFDisabled",
+            "WAFEnabled",
+            "WebsiteAuthenticationKeyUpdated",
+            "WebsiteRecordUpdated",
+        ),
+        "Agent": (
+            "BotCreate",
+            "BotDelete",
+            "BotUpdateOperation-BotNameUpdate",
+            "BotUpdateOperation-BotPublish",
+        ),
+        "Dataverse": ("CrmDefaultActivity",),
+    }
+)
+
+_group_of = {name.lower(): group for group, names in GROUPS.items() for name in names}
+
+
+def group_of(operation: str) -> str:
+    """The group of an operation; `Other` for one that is not known, which is kept all the same."""
+    return _group_of.get(operation.lower(), OTHER)

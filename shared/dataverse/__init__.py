@@ -1,0 +1,1 @@
+"""Desktop-flow runs, their action logs, and the inventory, as Dataverse keeps them."""

@@ -1,0 +1,330 @@
+"""Decoding an action log of the first generation, the file `additionalcontext`, in bounded memory.
+
+The file is `{"actions": [{…}, …], "childFlowsLogStatus": …}`. It is decoded window by window: the text from the
+start of the array is cut after the last object that is surely complete, closed with `]` and decoded. Such a
+cut can parse only where the array stood at its own depth outside any string, so a wrong cut is refused and the
+one before it is tried.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any, cast
+
+import msgspec
+import pybase64
+
+from shared.errors import TooLarge, Unreadable
+
+WINDOW_BYTES = 1024 * 1024
+LONGEST_ACTION_BYTES = 32 * 1024 * 1024
+MOST_CUTS_TRIED = 64
+LONGEST_HEAD_BYTES = 256 * 1024
+LONGEST_REST_BYTES = 256 * 1024
+
+BASE64 = re.compile(rb'\s*"?[A-Za-z0-9+/]{4}')
+ENVELOPE = re.compile(rb'\s*\{\s*(?:"@odata\.context"\s*:\s*"[^"\\]*"\s*,\s*)?"value"\s*:\s*"')
+NO_BASE64 = re.compile(rb"[^A-Za-z0-9+/=]+")
+TRAILING = re.compile(r"trailing characters \(byte ([0-9]+)\)")  # counts from 1: the first that is too much
+MEMBER = re.compile(rb'\s*,?\s*("(?:[^"\\]|\\.)*")\s*:\s*', re.DOTALL)
+STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+SCALAR = re.compile(rb"[^,{}\[\]\s\"]+")
+LONE_SURROGATE = re.compile(
+    rb"(?<!\\)((?:\\\\)*)(?:\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+)
+
+
+class ActionError(msgspec.Struct, gc=False):
+    code: str | None = None
+    message: str | None = None
+
+
+class ActionRecord(msgspec.Struct, gc=False, rename="camel"):
+    """One action as the log writes it; times as text, because rounding a seventh digit could change the day."""
+
+    name: str | None = None
+    system_action_name: str | None = None
+    system_module_name: str | None = None
+    start_time: str | None = None
+    end_time: str | None = None
+    index: int | None = None
+    function_name: str | None = None
+    inside_error_handling: bool | None = None
+    status: str | None = None
+    inputs: msgspec.Raw = msgspec.Raw(b"null")
+    outputs: msgspec.Raw = msgspec.Raw(b"null")
+    error: ActionError | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+_strict = msgspec.json.Decoder(list[ActionRecord])
+_any_list = msgspec.json.Decoder(list[Any])
+
+
+def read_actions(chunks: Iterable[bytes]) -> Iterator[list[ActionRecord]]:
+    """The actions of a log, in batches, from the pieces of its file.
+
+    Accepts what readers of such files have met: a byte-order mark, the document as base64 text, wrapped as the
+    `value` of a JSON object or not, a bare array, white space, unknown fields, fields of another type.
+
+    Raises:
+        Unreadable: empty, no JSON, no list of actions, or cut off.
+        TooLarge: one action alone is longer than is read.
+    """
+    source = _plain(_windows(iter(chunks)))
+    yield from _batches(chain([_array_start(source)], source))
+
+
+def sanitized(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same text with what no decoder accepts replaced: bytes that are no UTF-8, and half surrogate pairs."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    held = b""
+    for chunk in chunks:
+        held += decoder.decode(chunk).encode()
+        cut = held.rfind(b'"', 0, max(0, len(held) - 16)) + 1  # never inside an escape
+        yield LONE_SURROGATE.sub(rb"\1\\ufffd", held[:cut])
+        held = held[cut:]
+    yield LONE_SURROGATE.sub(rb"\1\\ufffd", held + decoder.decode(b"", final=True).encode())
+
+
+def _windows(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Pieces of at least a window, but for the last."""
+    held: list[bytes] = []
+    size = 0
+    for chunk in chunks:
+        held.append(chunk)
+        size += len(chunk)
+        if size >= WINDOW_BYTES:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)
+
+
+def _plain(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The JSON text, freed from a byte-order mark, from base64 and from the wrapping of base64."""
+    head = next(chunks, b"").removeprefix(codecs.BOM_UTF8)
+    if wrapped := ENVELOPE.match(head):
+        return _plain(_base64(chain([head[wrapped.end() :]], chunks)))
+    if BASE64.match(head) and head.lstrip()[:1] not in b"{[":
+        return _plain(_base64(chain([head.lstrip().removeprefix(b'"')], chunks)))
+    return chain([head], chunks)
+
+
+def _base64(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Decode base64 text up to the quote that ends it, in pieces of whole quanta."""
+    held = b""
+    for chunk in chunks:
+        text, quote, _ = chunk.partition(b'"')
+        held += NO_BASE64.sub(b"", text)
+        whole = len(held) // 4 * 4
+        yield _decoded(held[:whole])
+        held = held[whole:]
+        if quote:
+            break
+    if held:
+        raise Unreadable("the file is base64 text that stops in the middle")
+
+
+def _decoded(quanta: bytes) -> bytes:
+    try:
+        return pybase64.b64decode(quanta, validate=True)
+    except ValueError as error:
+        raise Unreadable(f"the file is neither JSON nor base64: {error}") from None
+
+
+def _array_start(source: Iterator[bytes]) -> bytes:
+    """The document from the opening bracket of the actions on, as far as it has been read."""
+    head = b""
+    for window in source:
+        head += window
+        at = _actions_at(head)
+        if at is not None:
+            return head[at:]
+        if len(head) > LONGEST_HEAD_BYTES + WINDOW_BYTES:
+            break
+    if not head.strip():
+        raise Unreadable("the file is empty")
+    raise Unreadable(f"the file holds no list of actions; it starts with {head[:40]!r}")
+
+
+def _actions_at(head: bytes) -> int | None:
+    """Where the array of actions opens, once that much of the document is there."""
+    start = len(head) - len(head.lstrip())
+    if head[start : start + 1] == b"[":
+        return start
+    if head[start : start + 1] not in (b"{", b""):
+        raise Unreadable(f"the file is no JSON; it starts with {head[start : start + 40]!r}")
+    at: int | None = start + 1
+    while at is not None and (member := MEMBER.match(head, at)):
+        if member[1] == b'"actions"':
+            return member.end() if head[member.end() : member.end() + 1] == b"[" else None
+        at = _after_value(head, member.end())
+    return None
+
+
+def _after_value(text: bytes, at: int) -> int | None:
+    """The place behind the JSON value at `at`; `None` if it is not complete."""
+    if scalar := SCALAR.match(text, at):
+        return scalar.end()
+    depth = 0
+    for token in STRING_OR_BRACKET.finditer(text, at):
+        depth += {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(token[0], 0)
+        if depth == 0:
+            return token.end()
+    return None
+
+
+def _batches(source: Iterator[bytes]) -> Iterator[list[ActionRecord]]:
+    """Batches of actions, out of the text of an array and of what follows it."""
+    text, searched = bytearray(), 0
+    windows = _marking_last(source)
+    for window, is_last in windows:
+        text = text + window  # a new buffer: the records of the batch before point into the old one
+        if is_last:
+            rows, end = _decode(text)
+            yield rows
+            _check_rest(bytes(text[end:]))
+            return
+        rows, text, ended = _complete_front(text, searched)
+        yield rows
+        if ended:
+            _check_rest(bytes(text), (window for window, _ in windows))
+            return
+        searched = len(text)
+        if searched > LONGEST_ACTION_BYTES:
+            raise TooLarge(f"one action is longer than {LONGEST_ACTION_BYTES:,} bytes")
+
+
+def _marking_last(source: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
+    held = next(source, b"")
+    for window in source:
+        yield held, False
+        held = window
+    yield held, True
+
+
+def _complete_front(text: bytearray, searched: int) -> tuple[list[ActionRecord], bytearray, bool]:
+    """The surely complete actions at the front, the text that is left, and whether the array ended in between.
+
+    Up to `searched` there is no place to cut. What is left starts with a bracket again, unless the array ended.
+    """
+    for comma in _cuts(text, searched):
+        text[comma] = ord("]")
+        try:
+            rows, end = _decode(memoryview(text)[: comma + 1])
+        except Unreadable:
+            text[comma] = ord(",")
+            continue
+        if end > comma:
+            return rows, bytearray(b"[") + text[comma + 1 :], False
+        text[comma] = ord(",")
+        return rows, text[end:], True
+    return [], text, False
+
+
+def _cuts(text: bytearray, searched: int) -> Iterator[int]:
+    """Commas between a `}` and a `{`, from the last one back; a few, for a wrong one is rare."""
+    brace, left = len(text), MOST_CUTS_TRIED
+    while left and (brace := text.rfind(b"{", searched, brace)) >= 0:
+        comma = _before(text, brace)
+        if comma > 0 and text[comma] == ord(",") and text[_before(text, comma)] == ord("}"):
+            left -= 1
+            yield comma
+
+
+def _before(text: bytearray, at: int) -> int:
+    """The place of the last character before `at` that is no white space."""
+    at -= 1
+    while at > 0 and text[at] in b" \t\r\n":
+        at -= 1
+    return at
+
+
+def _decode(text: bytes | bytearray | memoryview) -> tuple[list[ActionRecord], int]:
+    """The actions of the array that `text` starts with, and the place behind the array.
+
+    Raises:
+        Unreadable: the array is cut off or malformed.
+    """
+    try:
+        return _strict.decode(text), len(text)
+    except msgspec.ValidationError:
+        return _lenient(bytes(text))
+    except msgspec.DecodeError as error:
+        if ended := TRAILING.search(str(error)):
+            return _decode(bytes(text[: int(ended[1]) - 1]))
+        raise Unreadable(f"the list of actions can't be read: {error}") from None
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise Unreadable(f"the list of actions can't be read: {error}") from None
+
+
+def _lenient(text: bytes) -> tuple[list[ActionRecord], int]:
+    """The same where some field has another type than usual: that field is taken as text or left out."""
+    try:
+        items = _any_list.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if ended := TRAILING.search(str(error)):
+            return _lenient(text[: int(ended[1]) - 1])
+        raise Unreadable(f"the list of actions can't be read: {error}") from None
+    return [_record(item) for item in items], len(text)
+
+
+def _record(item: Any) -> ActionRecord:
+    fields = cast("dict[str, Any]", item) if isinstance(item, dict) else {"name": item}
+    error = cast("Any", fields.get("error"))
+    details = cast("dict[str, Any]", error) if isinstance(error, dict) else {"message": error}
+    return ActionRecord(
+        name=_text(fields.get("name")),
+        system_action_name=_text(fields.get("systemActionName")),
+        system_module_name=_text(fields.get("systemModuleName")),
+        start_time=_text(fields.get("startTime")),
+        end_time=_text(fields.get("endTime")),
+        index=_whole(fields.get("index")),
+        function_name=_text(fields.get("functionName")),
+        inside_error_handling=_flag(fields.get("insideErrorHandling")),
+        status=_text(fields.get("status")),
+        inputs=msgspec.Raw(msgspec.json.encode(fields.get("inputs"))),
+        outputs=msgspec.Raw(msgspec.json.encode(fields.get("outputs"))),
+        error=None if error is None else ActionError(_text(details.get("code")), _text(details.get("message"))),
+        error_code=_text(fields.get("errorCode")),
+        error_message=_text(fields.get("errorMessage")),
+    )
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return msgspec.json.encode(value).decode()
+
+
+def _whole(value: Any) -> int | None:
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _flag(value: Any) -> bool | None:
+    if isinstance(value, bool):
+        return value
+    return {"true": True, "false": False}.get(value.lower()) if isinstance(value, str) else None
+
+
+def _check_rest(rest: bytes, more: Iterable[bytes] = ()) -> None:
+    """See that the document ends as it should behind the array; a rest too long to be looked at is let pass."""
+    for window in more:
+        rest += window
+        if len(rest) > LONGEST_REST_BYTES:
+            return
+    if not rest.strip():
+        return
+    try:
+        msgspec.json.decode(b'{"":[]' + rest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Unreadable(f"the file stops or breaks behind the list of actions: {error}") from None

@@ -1,0 +1,80 @@
+"""How far the runs of an environment have been read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+OVERLAP = timedelta(minutes=10)
+SETTLE = timedelta(seconds=30)
+DIGEST_BYTES = 8
+MOST_RECENT = 8_000  # as many digests as one property of a table entity holds
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Everything that changed before `watermark` has been read.
+
+    A window that was begun and not ended goes on from `position` up to `until`. `recent` are the row states
+    met in the overlap, so that reading them again costs nothing; without them they would only be taken twice.
+    """
+
+    watermark: datetime
+    position: datetime | None = None
+    until: datetime | None = None
+    recent: frozenset[bytes] = field(default_factory=frozenset[bytes])
+
+    @property
+    def start(self) -> datetime:
+        """Where to read from: rows can be stamped a while before they can be seen."""
+        return self.position or self.watermark - OVERLAP
+
+    def values(self) -> dict[str, Any]:
+        recent = b"".join(sorted(self.recent)[:MOST_RECENT])
+        return {
+            "watermark_utc": self.watermark,
+            "position_utc": self.position,
+            "until_utc": self.until,
+            "recent": recent or None,
+        }
+
+
+def read_cursor(values: Mapping[str, Any], history_start: datetime) -> Cursor:
+    recent: bytes = values.get("recent") or b""
+    digests = (recent[at : at + DIGEST_BYTES] for at in range(0, len(recent), DIGEST_BYTES))
+    return Cursor(
+        values.get("watermark_utc") or history_start + OVERLAP,
+        values.get("position_utc"),
+        values.get("until_utc"),
+        frozenset(digests),
+    )
+
+
+def digest(session_id: str, version_number: object) -> bytes:
+    return hashlib.blake2b(f"{session_id}:{version_number}".encode(), digest_size=DIGEST_BYTES).digest()
+
+
+class Seen:
+    """The row states met in a window, of which those that the next window meets again are remembered."""
+
+    def __init__(self, before: Iterable[bytes]) -> None:
+        self._states: dict[bytes, datetime | None] = dict.fromkeys(before)
+
+    def __contains__(self, state: bytes) -> bool:
+        return state in self._states
+
+    def add(self, state: bytes, modified: datetime) -> None:
+        self._states[state] = modified
+
+    def since(self, start: datetime) -> frozenset[bytes]:
+        """The states that changed at `start` or later, and those of which that is not known."""
+        return frozenset(
+            state for state, modified in self._states.items() if modified is None or modified >= start
+        )
+
+    def met_since(self, start: datetime) -> frozenset[bytes]:
+        """The states met in this window that changed at `start` or later."""
+        return frozenset(state for state, modified in self._states.items() if modified and modified >= start)

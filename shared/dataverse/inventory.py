@@ -1,0 +1,185 @@
+"""Flows, machines, machine groups and users of an environment, read into rows of the dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+from shared.dataverse.web_api import Row
+from shared.schema import DIM_FLOW, DIM_MACHINE, DIM_MACHINE_GROUP, DIM_USER, Table
+from shared.times import parse_utc
+
+FLOW_TYPES: Mapping[int, str] = MappingProxyType({0: "Windows recorder", 1: "Selenium IDE", 2: "Desktop flow"})
+FLOW_STATES: Mapping[int, str] = MappingProxyType({0: "Draft", 1: "Activated", 2: "Suspended"})
+HOSTING_TYPES: Mapping[int, str] = MappingProxyType({0: "Customer", 1: "Hosted", 2: "CloudPc"})
+GROUP_TYPES: Mapping[int, str] = MappingProxyType(
+    {545940000: "Keyless", 545940001: "Standard", 545940002: "Default"}
+)
+MACHINE_STATES: Mapping[int, str] = MappingProxyType(
+    {
+        1: "Active",
+        2: "Inactive",
+        3: "RequiresReconnection",
+        4: "ManualMaintenance",
+        5: "DrainMode",
+        6: "ToDelete",
+        7: "Temporary",
+        8: "Error",
+        9: "Disabled",
+        10: "Provisioning",
+        11: "RequiresGroupKey",
+        12: "ProvisionedWithError",
+    }
+)
+"""Choices by number; their labels are localised and never read. Source: Power Apps docs, table reference."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One kind of thing that an environment lists: where, which columns, and how a row is read.
+
+    Columns without which a row means nothing are `required`; others are asked for where the environment has them.
+    Key columns of machine groups hold secrets, so nothing is ever read whole.
+    """
+
+    dimension: Table
+    entity: str
+    entity_set: str
+    required: tuple[str, ...]
+    wanted: tuple[str, ...]
+    read: Callable[[Row, Mapping[str, str]], dict[str, Any]]
+    filter: str = ""
+
+    def columns(self, attributes: frozenset[str] | None) -> tuple[str, ...]:
+        def has(column: str) -> bool:
+            return attributes is None or column.removeprefix("_").removesuffix("_value") in attributes
+
+        return (*self.required, *(column for column in self.wanted if has(column)))
+
+
+def _flow(row: Row, upns: Mapping[str, str]) -> dict[str, Any]:
+    owner = _lower(row.get("_ownerid_value"))
+    return {
+        "flow_id": _lower(row.get("workflowid")),
+        "name": row.get("name"),
+        "owner_user_id": upns.get(owner, owner) if owner else None,
+        "flow_type": _choice(FLOW_TYPES, row.get("uiflowtype")) or "Desktop flow",
+        "state": _choice(FLOW_STATES, row.get("statecode")),
+        "created_utc": parse_utc(row.get("createdon")),
+        "modified_utc": parse_utc(row.get("modifiedon")),
+        "is_deleted": False,
+    }
+
+
+def _machine(row: Row, _: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "machine_id": _lower(row.get("flowmachineid")),
+        "name": row.get("name"),
+        "machine_group_id": _lower(row.get("_flowmachinegroupid_value")),
+        "hosting_type": _choice(HOSTING_TYPES, row.get("hostingtype")),
+        "agent_version": row.get("agentversion"),
+        "session_capacity": row.get("sessioncapacity"),
+        "state": _choice(MACHINE_STATES, row.get("statuscode")),
+        "last_heartbeat_utc": parse_utc(row.get("lastheartbeatdate")),
+        "is_deleted": False,
+    }
+
+
+def _machine_group(row: Row, _: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "machine_group_id": _lower(row.get("flowmachinegroupid")),
+        "name": row.get("name"),
+        "group_type": _choice(GROUP_TYPES, row.get("flowgrouptype")),
+        "is_deleted": False,
+    }
+
+
+def _user(row: Row, _: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "user_id": _lower(row.get("domainname")) or _lower(row.get("systemuserid")),
+        "display_name": row.get("fullname"),
+        "entra_object_id": _lower(row.get("azureactivedirectoryobjectid")),
+        "user_kind": "Application" if row.get("applicationid") else "Person",
+    }
+
+
+USERS = Listing(
+    DIM_USER,
+    "systemuser",
+    "systemusers",
+    ("systemuserid", "domainname"),
+    ("fullname", "azureactivedirectoryobjectid", "applicationid"),
+    _user,
+)
+FLOWS = Listing(
+    DIM_FLOW,
+    "workflow",
+    "workflows",
+    ("workflowid", "name"),
+    ("uiflowtype", "statecode", "createdon", "modifiedon", "_ownerid_value"),
+    _flow,
+    "category eq 6",
+)
+MACHINES = Listing(
+    DIM_MACHINE,
+    "flowmachine",
+    "flowmachines",
+    ("flowmachineid", "name"),
+    (
+        "agentversion",
+        "hostingtype",
+        "lastheartbeatdate",
+        "sessioncapacity",
+        "statuscode",
+        "_flowmachinegroupid_value",
+    ),
+    _machine,
+)
+MACHINE_GROUPS = Listing(
+    DIM_MACHINE_GROUP,
+    "flowmachinegroup",
+    "flowmachinegroups",
+    ("flowmachinegroupid", "name"),
+    ("flowgrouptype",),
+    _machine_group,
+)
+LISTINGS = (USERS, FLOWS, MACHINES, MACHINE_GROUPS)
+
+
+def changes(
+    dimension: Table,
+    found: list[dict[str, Any]],
+    known: Mapping[str, dict[str, Any]],
+    environment_id: str,
+    now: datetime,
+) -> list[dict[str, Any]]:
+    """The rows that differ from what is known: new and changed ones, and those that the source no longer has.
+
+    What the source forgets keeps its name and is marked; a name that it leaves empty stays as it was.
+    """
+    key = dimension.key[0]
+    changed: list[dict[str, Any]] = []
+    for row in found:
+        before = known.get(row[key], {})
+        merged = {**before, **{name: value for name, value in row.items() if value is not None}}
+        if {**merged, "updated_utc": None} != {**before, "updated_utc": None} or not before.get("updated_utc"):
+            changed.append({**merged, "updated_utc": now})
+    if "is_deleted" in dimension.column_names:
+        present = {row[key] for row in found}
+        mine = (
+            row for row in known.values() if row.get("environment_id") == environment_id and row.get("updated_utc")
+        )
+        gone = (row for row in mine if row[key] not in present and not row.get("is_deleted"))
+        changed.extend({**row, "is_deleted": True, "updated_utc": now} for row in gone)
+    return changed
+
+
+def _choice(names: Mapping[int, str], value: Any) -> str | None:
+    return names.get(value, f"Unknown {value}") if isinstance(value, int) else None
+
+
+def _lower(value: Any) -> str | None:
+    return value.strip().lower() or None if isinstance(value, str) else None

@@ -1,0 +1,52 @@
+"""Messages of the queue `additional-context`: runs of one environment and day whose action logs are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import date
+
+import msgspec
+
+from shared.batches import batches, grouped
+from shared.dataverse.sessions import Session
+from shared.errors import Unreadable
+from shared.settings import GUID
+
+RUNS_PER_MESSAGE = 20
+
+
+class LogRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`url` is the environment's origin; `day` the UTC date on which the runs were created."""
+
+    url: str
+    environment_id: str
+    day: date
+    session_ids: tuple[str, ...]
+
+    def body(self) -> str:
+        return msgspec.json.encode(self).decode()
+
+    def only(self, session_ids: Iterable[str]) -> LogRequest:
+        return msgspec.structs.replace(self, session_ids=tuple(session_ids))
+
+
+def read_request(body: str) -> LogRequest:
+    """The request in a message.
+
+    Raises:
+        Unreadable: it is none that this app wrote.
+    """
+    try:
+        request = msgspec.json.decode(body, type=LogRequest)
+    except msgspec.DecodeError as error:
+        raise Unreadable(f"This message asks for no action logs: {error}") from error
+    if not all(GUID.fullmatch(session_id) for session_id in request.session_ids):
+        raise Unreadable("This message names runs by something else than their ids.")
+    return request
+
+
+def requests_for(url: str, sessions: Iterable[Session]) -> Iterator[LogRequest]:
+    """As few messages as may be, each for runs of one environment and day."""
+    for (environment_id, day), group in grouped(sessions, lambda run: (run.environment_id, run.day)).items():
+        for batch in batches(group, RUNS_PER_MESSAGE):
+            yield LogRequest(url, environment_id, day, tuple(session.session_id for session in batch))

@@ -1,0 +1,44 @@
+"""System users of an environment, by row id."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+
+from shared.batches import batches
+from shared.clock import Deadline
+from shared.dataverse.web_api import Query, WebApi
+from shared.errors import AccessError, Missing
+
+log = logging.getLogger("flowtrail")
+
+IDS_PER_QUERY = 25
+
+
+class UserNames:
+    """Lower-case UPNs of system users; each is asked for once."""
+
+    def __init__(self, api: WebApi) -> None:
+        self._api = api
+        self._known: dict[str, str] = {}
+        self._asked: set[str] = set()
+
+    def of(self, user_ids: Iterable[str], deadline: Deadline) -> Mapping[str, str]:
+        """The UPNs of those users that have one. Where users can't be read, runs keep the row id."""
+        new = sorted(set(user_ids) - self._asked)
+        try:
+            for batch in batches(new, IDS_PER_QUERY):
+                self._ask(batch, deadline)
+        except (AccessError, Missing) as error:
+            log.warning(
+                "Users of %s can't be read, so runs show the ids of their owners: %s", self._api.root, error
+            )
+            self._asked.update(new)
+        return self._known
+
+    def _ask(self, user_ids: list[str], deadline: Deadline) -> None:
+        either = " or ".join(f"systemuserid eq {user_id}" for user_id in user_ids)
+        for row in self._api.rows(Query("systemusers", ("systemuserid", "domainname"), either), deadline):
+            if row.get("domainname"):
+                self._known[str(row["systemuserid"]).lower()] = str(row["domainname"]).strip().lower()
+        self._asked.update(user_ids)

@@ -1,0 +1,149 @@
+"""The Dataverse Web API of one environment: pages of rows, single documents, file columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from shared.clock import Deadline
+from shared.errors import AccessError, Defer, Missing, TooLarge
+from shared.net.api import Api, same_origin
+from shared.net.transport import MEBIBYTE, Reply
+
+Row = Mapping[str, Any]
+
+PAGE_ROWS = 1000
+CHUNK_BYTES = 4 * MEBIBYTE
+LONGEST_FILE_BYTES = 64 * MEBIBYTE
+MALFORMED_RETRY_S = 60.0
+HEADERS = {
+    "Accept": "application/json",
+    "OData-MaxVersion": "4.0",
+    "OData-Version": "4.0",
+    "If-None-Match": "null",
+}
+
+
+@dataclass(frozen=True)
+class Query:
+    """Rows of one table: OData clauses without their dollar signs' escaping."""
+
+    table: str
+    select: tuple[str, ...]
+    filter: str = ""
+    orderby: str = ""
+
+    def path(self) -> str:
+        clauses = {"$select": ",".join(self.select), "$filter": self.filter, "$orderby": self.orderby}
+        return (
+            self.table
+            + "?"
+            + "&".join(f"{name}={quote(text, safe=',():')}" for name, text in clauses.items() if text)
+        )
+
+
+@dataclass(frozen=True)
+class WebApi:
+    api: Api
+
+    @property
+    def root(self) -> str:
+        return f"{self.api.origin}/api/data/v9.2/"
+
+    def document(self, path: str, deadline: Deadline) -> Row:
+        return _json_object(self.api.get(self.root + path, deadline, HEADERS))
+
+    def server_time(self, deadline: Deadline) -> datetime:
+        """The service's own clock, from the `Date` header; this machine's where it sends none."""
+        reply = self.api.get(self.root + "WhoAmI", deadline, HEADERS)
+        try:
+            return parsedate_to_datetime(reply.headers["date"])
+        except (KeyError, ValueError):
+            return self.api.clock.now()
+
+    def pages(self, query: Query, deadline: Deadline, page_rows: int = PAGE_ROWS) -> Iterator[list[Row]]:
+        """The rows, page after page.
+
+        `@odata.nextLink` is followed to the letter (re-encoding breaks its cookie), but only inside this
+        environment's API, and never twice.
+        """
+        url: str | None = self.root + query.path()
+        headers = {**HEADERS, "Prefer": f"odata.maxpagesize={page_rows}"}
+        seen: set[str] = set()
+        while url:
+            seen.add(url)
+            page = _json_object(self.api.get(url, deadline, headers))
+            yield page.get("value") or []
+            url = self._checked(page.get("@odata.nextLink"), seen)
+
+    def _checked(self, link: Any, seen: set[str]) -> str | None:
+        if not link:
+            return None
+        if not isinstance(link, str) or not (same_origin(link, self.api.origin) and link.startswith(self.root)):
+            raise AccessError(
+                f"Dataverse at {self.api.origin} sends a next page that lies elsewhere.",
+                "Nothing was sent there. Check the environment's URL.",
+            )
+        if link in seen:
+            raise Defer(f"Dataverse at {self.api.origin} repeats a page for ever.", MALFORMED_RETRY_S)
+        return link
+
+    def rows(self, query: Query, deadline: Deadline) -> Iterator[Row]:
+        for page in self.pages(query, deadline):
+            yield from page
+
+    def file(self, path: str, deadline: Deadline) -> Iterator[bytes]:
+        """The bytes of a file column, in chunks; nothing at all where the row has no file.
+
+        Asks for ranges of 4 MiB; an environment whose key is managed by the customer ignores ranges and
+        sends the whole file. Source: Power Apps docs, "Use file column data".
+
+        Raises:
+            Missing: no such row, or no such file (Dataverse answers 204 or 404).
+            TooLarge: longer than is read.
+        """
+        at = 0
+        while True:
+            reply = self._part(path, at, deadline)
+            if reply.status == HTTPStatus.NO_CONTENT:
+                raise Missing(f"{path} holds no file")
+            if reply.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # the file ends here: it may be empty
+                return
+            yield reply.body
+            at += len(reply.body)
+            if reply.status != HTTPStatus.PARTIAL_CONTENT or at >= _whole_size(reply, at):
+                return
+            if at > LONGEST_FILE_BYTES:
+                raise TooLarge(f"{path} is longer than {LONGEST_FILE_BYTES:,} bytes")
+
+    def _part(self, path: str, at: int, deadline: Deadline) -> Reply:
+        ranged = {**HEADERS, "Range": f"bytes={at}-{at + CHUNK_BYTES - 1}"}
+        reply = self.api.get(f"{self.root}{path}/$value", deadline, ranged, LONGEST_FILE_BYTES)
+        if at and reply.status != HTTPStatus.PARTIAL_CONTENT:
+            raise Defer(f"{path}: the file came whole in the middle of its parts.", MALFORMED_RETRY_S)
+        return reply
+
+
+def _whole_size(reply: Reply, at: int) -> int:
+    """Size of the whole file in bytes, as either header tells; `at` where none does and the part is not full."""
+    told = reply.headers.get("content-range", "").rpartition("/")[2] or reply.headers.get("x-ms-file-size", "")
+    if told.isdecimal():
+        return int(told)
+    return at + 1 if len(reply.body) == CHUNK_BYTES else at
+
+
+def _json_object(reply: Reply) -> Row:
+    try:
+        document = msgspec.json.decode(reply.body)
+    except msgspec.DecodeError as error:
+        raise Defer(f"The answer is no JSON: {error}", MALFORMED_RETRY_S) from error
+    if not isinstance(document, dict):
+        raise Defer("The answer is no JSON object.", MALFORMED_RETRY_S)
+    return document  # type: ignore[return-value] - JSON object keys are text

@@ -1,0 +1,12 @@
+"""Finds what has new rows and asks for each to be published."""
+
+from __future__ import annotations
+
+from shared.app import App
+from shared.publishing.requests import body_for
+from shared.state.names import Queue
+
+
+def run(app: App) -> None:
+    for destination in app.staging.waiting():
+        app.storage.queues.send(Queue.PUBLISH_DAY, body_for(destination))

@@ -1,0 +1,1 @@
+"""Talking to the services: one transport, tokens, cool-downs and one table of what an error means."""

@@ -1,0 +1,1 @@
+"""From staged rows to the files that Power BI reads."""

@@ -1,0 +1,151 @@
+"""Merging staged rows into the rows of a published file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shared.schema import (
+    DIM_ENVIRONMENT,
+    DIM_FLOW,
+    DIM_MACHINE,
+    DIM_MACHINE_GROUP,
+    DIM_USER,
+    FACT_AUDIT_EVENT,
+    FACT_FLOW_ACTION,
+    FACT_FLOW_SESSION,
+    Table,
+)
+
+SEPARATOR = "\x1f"
+LONGEST_MS = 16
+
+
+class Keep(StrEnum):
+    """Which of several rows with one identity stays."""
+
+    GREATEST = "the one with the greatest order"
+    LEAST = "the one with the least order"
+    LAST_SET = "all rows of the file that came last"
+
+
+@dataclass(frozen=True)
+class MergeRule:
+    """`order` are the columns that rank rows of one identity: an instant, and text that decides between equals."""
+
+    identity: tuple[str, ...]
+    keep: Keep
+    order: tuple[str, ...] = ()
+
+
+def _newest(table: Table) -> MergeRule:
+    return MergeRule(table.key, Keep.GREATEST, ("updated_utc",))
+
+
+RULES: Mapping[str, MergeRule] = MappingProxyType(
+    {
+        FACT_FLOW_SESSION.name: MergeRule(FACT_FLOW_SESSION.key, Keep.GREATEST, ("ingested_utc",)),
+        FACT_FLOW_ACTION.name: MergeRule(("session_id",), Keep.LAST_SET),
+        FACT_AUDIT_EVENT.name: MergeRule(FACT_AUDIT_EVENT.key, Keep.LEAST, ("content_created_utc", "content_id")),
+        **{
+            table.name: _newest(table)
+            for table in (DIM_ENVIRONMENT, DIM_FLOW, DIM_MACHINE, DIM_MACHINE_GROUP, DIM_USER)
+        },
+    }
+)
+"""How each table merges, such that the order in which rows arrive does not matter.
+
+Audit events are delivered again by design; of all copies the one in the oldest blob stays.
+"""
+
+Published = Callable[[Sequence[str] | None], Iterable[pa.Table]]
+"""The rows of the published file, one row group at a time; all columns or some."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The rows of the new file, to be read once, and those of them that are new."""
+
+    rows: Iterator[pa.Table]
+    new: pa.Table
+
+
+def merge(rule: MergeRule, published: Published, staged: Sequence[pa.Table]) -> Merged | None:
+    """What the new file holds; `None` if nothing changes.
+
+    `staged` are tables in the order in which they were staged. The published rows are read twice: first only
+    the columns that decide, then whole, row group by row group, so that memory holds one row group and what is
+    staged, whatever the file's size.
+    """
+    new = _without_repeats(rule, staged)
+    new = new.filter(pc.invert(pc.is_in(_identities(rule, new), value_set=_losers(rule, new, published))))
+    if not new.num_rows:
+        return None
+    taken = _identities(rule, new)
+
+    def rows() -> Iterator[pa.Table]:
+        for part in published(None):
+            yield part.filter(pc.invert(pc.is_in(_identities(rule, part), value_set=taken)))
+        yield new
+
+    return Merged(rows(), new)
+
+
+def _without_repeats(rule: MergeRule, staged: Sequence[pa.Table]) -> pa.Table:
+    """The staged rows with one row for each identity; for sets, with the rows of one file for each."""
+    if rule.keep is Keep.LAST_SET:
+        return _last_sets(rule, staged)
+    rows = pa.concat_tables(list(staged))
+    direction = "ascending" if rule.keep is Keep.LEAST else "descending"
+    rows = rows.take(pc.sort_indices(_order(rule, rows), sort_keys=[("order", direction)]))
+    positions = pa.Table.from_pydict(
+        {"identity": _identities(rule, rows), "at": pa.array(range(rows.num_rows), pa.int64())}
+    )
+    first = positions.group_by("identity").aggregate([("at", "min")]).column("at_min").combine_chunks()
+    return rows.take(first.take(pc.sort_indices(first)))
+
+
+def _last_sets(rule: MergeRule, staged: Sequence[pa.Table]) -> pa.Table:
+    kept: list[pa.Table] = []
+    later = pa.array([], pa.string())
+    for rows in reversed(staged):
+        identities = _identities(rule, rows)
+        kept.insert(0, rows.filter(pc.invert(pc.is_in(identities, value_set=later))))
+        later = pa.concat_arrays([later, pc.unique(identities)])
+    return pa.concat_tables(kept)
+
+
+def _losers(rule: MergeRule, new: pa.Table, published: Published) -> pa.Array:
+    """Identities of staged rows that a published row outranks."""
+    losers = [pa.array([], pa.string())]
+    if rule.keep is Keep.LAST_SET:
+        return losers[0]
+    identities, order = _identities(rule, new), _order(rule, new).column("order").combine_chunks()
+    outranks = pc.less_equal if rule.keep is Keep.LEAST else pc.greater_equal
+    for part in published(list(dict.fromkeys((*rule.identity, *rule.order)))):
+        there = _identities(rule, part)
+        there_order = _order(rule, part).column("order").combine_chunks()
+        staged_order = order.take(pc.index_in(there, value_set=identities))
+        losers.append(there.filter(pc.fill_null(outranks(there_order, staged_order), fill_value=False)))
+    return pa.concat_arrays(losers)
+
+
+def _identities(rule: MergeRule, rows: pa.Table) -> pa.Array:
+    """One text for each row; an empty part of a key counts as empty text."""
+    columns = [pc.fill_null(rows.column(name).combine_chunks(), "") for name in rule.identity]
+    return pc.binary_join_element_wise(*columns, SEPARATOR)
+
+
+def _order(rule: MergeRule, rows: pa.Table) -> pa.Table:
+    """One column, `order`, that ranks rows of one identity: milliseconds, or text that begins with them."""
+    instant, *texts = (rows.column(name).combine_chunks() for name in rule.order)
+    milliseconds = pc.fill_null(instant.cast(pa.int64()), 0)
+    if not texts:
+        return pa.Table.from_pydict({"order": milliseconds})
+    digits = pc.utf8_lpad(milliseconds.cast(pa.string()), LONGEST_MS, "0")
+    return pa.Table.from_pydict({"order": pc.binary_join_element_wise(digits, *texts, SEPARATOR)})

@@ -1,0 +1,173 @@
+"""Blobs: whole ones in and out, guarded by their ETags."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from typing import IO, Any
+
+from azure.core import MatchConditions
+from azure.core.exceptions import (
+    HttpResponseError,
+    ResourceExistsError,
+    ResourceModifiedError,
+    ResourceNotFoundError,
+)
+from azure.storage.blob import BlobClient, BlobLeaseClient, BlobServiceClient
+
+from shared.errors import Conflict
+from shared.state.names import Container
+
+LEASE_S = 30
+
+
+@dataclass(frozen=True)
+class BlobItem:
+    """A blob as a listing shows it."""
+
+    name: str
+    etag: str
+    size: int
+    modified_utc: datetime
+
+
+class Lease:
+    """The lease of a lock blob: politeness only, for what it protects is guarded by ETags as well."""
+
+    def __init__(self, client: BlobLeaseClient, name: str) -> None:
+        self._client = client
+        self._name = name
+
+    def renew(self) -> None:
+        """Hold it for another `LEASE_S` seconds.
+
+        Raises:
+            Conflict: it ran out, and somebody else has it.
+        """
+        try:
+            self._client.renew()
+        except HttpResponseError as error:
+            raise _as_conflict(error, f"the lease of {self._name} was lost") from error
+
+    def release(self) -> None:
+        with suppress(HttpResponseError):  # it ran out already
+            self._client.release()
+
+
+class Blobs:
+    def __init__(self, client: BlobServiceClient) -> None:
+        self._client: Any = client  # the SDK leaves some of its arguments untyped
+
+    def put(
+        self,
+        container: Container,
+        name: str,
+        data: bytes | IO[bytes],
+        *,
+        if_match: str | None = None,
+        if_absent: bool = False,
+    ) -> str:
+        """Write a whole blob, replacing what is there, and return its ETag.
+
+        Raises:
+            Conflict: it is no longer the one with `if_match`, or is there in spite of `if_absent`.
+        """
+        conditions: dict[str, Any] = {}
+        if if_match is not None:
+            conditions = {"etag": if_match, "match_condition": MatchConditions.IfNotModified}
+        try:
+            properties = self._blob(container, name).upload_blob(data, overwrite=not if_absent, **conditions)
+        except (ResourceExistsError, ResourceModifiedError) as error:
+            raise Conflict(f"{container}/{name} was changed by somebody else") from error
+        return str(properties["etag"])
+
+    def get(self, container: Container, name: str) -> bytes | None:
+        try:
+            return self._blob(container, name).download_blob().readall()
+        except ResourceNotFoundError:
+            return None
+
+    def copy_into(self, container: Container, name: str, file: IO[bytes]) -> str | None:
+        """Copy a blob into a local file and return its ETag; `None` if there is no such blob."""
+        try:
+            downloader = self._blob(container, name).download_blob()
+            downloader.readinto(file)
+        except ResourceNotFoundError:
+            return None
+        return str(downloader.properties.etag)
+
+    def etag(self, container: Container, name: str) -> str | None:
+        try:
+            return str(self._blob(container, name).get_blob_properties().etag)
+        except ResourceNotFoundError:
+            return None
+
+    def list(self, container: Container, prefix: str = "") -> Iterator[BlobItem]:
+        for blob in self._client.get_container_client(container).list_blobs(name_starts_with=prefix):
+            yield BlobItem(blob.name, _quoted(blob.etag), blob.size, blob.last_modified)
+
+    def delete(self, container: Container, name: str) -> None:
+        """Delete a blob; one that is gone already is fine."""
+        self._delete(container, name, {})
+
+    def delete_unless_changed(self, container: Container, item: BlobItem) -> None:
+        """Delete a listed blob, unless it has been replaced since."""
+        self._delete(container, item.name, {"etag": item.etag, "match_condition": MatchConditions.IfNotModified})
+
+    def _delete(self, container: Container, name: str, conditions: dict[str, Any]) -> None:
+        try:
+            self._blob(container, name).delete_blob(**conditions)
+        except (ResourceNotFoundError, ResourceModifiedError):
+            return
+
+    @contextmanager
+    def leased(self, container: Container, name: str) -> Generator[Lease]:
+        """Hold the lease of a lock blob, which is made if it is missing.
+
+        Raises:
+            Conflict: somebody else holds it.
+        """
+        lease = Lease(self._acquire(self._blob(container, name)), f"{container}/{name}")
+        try:
+            yield lease
+        finally:
+            lease.release()
+
+    def _acquire(self, blob: BlobClient) -> BlobLeaseClient:
+        try:
+            return blob.acquire_lease(lease_duration=LEASE_S)
+        except ResourceNotFoundError:
+            blob.upload_blob(b"", overwrite=True)
+            return self._acquire(blob)
+        except HttpResponseError as error:
+            raise _as_conflict(error, f"{blob.blob_name} is locked") from error
+
+    def create_missing(self, containers: tuple[Container, ...]) -> None:
+        present = {container.name for container in self._client.list_containers()}
+        for name in containers:
+            if name not in present:
+                self._create(name)
+
+    def _create(self, name: Container) -> None:
+        try:
+            self._client.create_container(name)
+        except ResourceExistsError:
+            return
+
+    def _blob(self, container: Container, name: str) -> BlobClient:
+        return self._client.get_blob_client(container, name)
+
+
+def _as_conflict(error: HttpResponseError, message: str) -> Exception:
+    """A refusal for the state of the blob as a conflict; any other error as it is."""
+    return (
+        Conflict(message) if error.status_code in (HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED) else error
+    )
+
+
+def _quoted(etag: str) -> str:
+    """An ETag as a condition wants it; listings leave the quotes out."""
+    return etag if etag.startswith('"') else f'"{etag}"'

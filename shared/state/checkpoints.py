@@ -1,0 +1,60 @@
+"""How far each source has been read: small versioned records, each guarded by its ETag."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared.errors import Stop
+from shared.state.entities import Entities, Operation, Write
+
+STATE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The place of one source; `etag` is empty while none is stored."""
+
+    kind: str
+    source: str
+    values: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    etag: str = ""
+
+
+class Checkpoints:
+    def __init__(self, table: Entities) -> None:
+        self._table = table
+
+    def load(self, kind: str, source: str) -> Checkpoint:
+        """The stored place, or an empty one.
+
+        Raises:
+            Stop: a newer version of the app wrote it.
+        """
+        entity = self._table.get(kind, source)
+        if entity is None:
+            return Checkpoint(kind, source)
+        if (version := entity.get("state_version", 0)) > STATE_VERSION:
+            raise Stop(
+                f"The checkpoint {kind}/{source} has version {version}, this app knows {STATE_VERSION}: "
+                "a newer app wrote it. Deploy that version again."
+            )
+        return Checkpoint(kind, source, entity.properties, entity.etag)
+
+    def save(self, checkpoint: Checkpoint, values: Mapping[str, Any]) -> Checkpoint:
+        """Store a place in succession of `checkpoint`; nothing is written where nothing changed.
+
+        Raises:
+            Conflict: another run has moved the place since.
+        """
+        new = {**values, "state_version": STATE_VERSION}
+        if new == {name: value for name, value in checkpoint.values.items() if value is not None}:
+            return checkpoint
+        write = Write.REPLACE if checkpoint.etag else Write.CREATE
+        etag = self._table.write(Operation(write, checkpoint.kind, checkpoint.source, new, checkpoint.etag))
+        return Checkpoint(checkpoint.kind, checkpoint.source, new, etag)
+
+    def all(self, kind: str) -> dict[str, Checkpoint]:
+        found = self._table.partition(kind)
+        return {entity.row: Checkpoint(kind, entity.row, entity.properties, entity.etag) for entity in found}

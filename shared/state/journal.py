@@ -1,0 +1,119 @@
+"""What the app did and what was lost: the ingest log, the gaps and the heartbeats."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from shared.errors import Conflict
+from shared.state.checkpoints import Checkpoints
+from shared.state.entities import Entities, Operation, Write
+from shared.times import epoch_ms
+
+log = logging.getLogger("flowtrail")
+
+HEARTBEAT = "heartbeat"
+THE_APP = "app"
+LONGEST_TEXT = 2000
+LONGEST_KEY = 100
+LAST_INSTANT_MS = 253_402_300_799_999
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestRecord:
+    """One run of a function over one source: a row of `fact_ingest`."""
+
+    function: str
+    source: str
+    at_utc: datetime
+    duration_ms: int
+    status: str
+    window_from_utc: datetime | None = None
+    window_to_utc: datetime | None = None
+    rows_read: int = 0
+    rows_written: int = 0
+    rows_failed: int = 0
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """Something that was lost or may be missing: a row of `fact_gap`."""
+
+    source: str
+    from_utc: datetime
+    to_utc: datetime
+    kind: str
+    subject: str
+    reason: str
+    noticed_utc: datetime
+
+
+class Journal:
+    def __init__(self, ingest_log: Entities, gaps: Entities, checkpoints: Checkpoints) -> None:
+        self._ingest_log = ingest_log
+        self._gaps = gaps
+        self._checkpoints = checkpoints
+
+    def ingested(self, record: IngestRecord) -> None:
+        """Note a run, under the day and so that the newest comes first in a listing."""
+        newest_first = f"{LAST_INSTANT_MS - epoch_ms(record.at_utc):015d}"
+        row = f"{newest_first}_{record.function}_{_key(record.source)}"
+        properties = {**asdict(record), "error": record.error[:LONGEST_TEXT] if record.error else None}
+        self._ingest_log.write(Operation(Write.UPSERT, record.at_utc.date().isoformat(), row, properties))
+
+    def lost(self, gap: Gap) -> None:
+        """Note a gap, once: the same gap noticed again keeps its first note, and says nothing more."""
+        row = f"{epoch_ms(gap.from_utc):015d}_{epoch_ms(gap.to_utc):015d}_{_key(gap.kind + gap.subject)}"
+        partition = _key(gap.source)
+        if self._gaps.get(partition, row) is not None:
+            return
+        self._gaps.write(Operation(Write.UPSERT, partition, row, asdict(gap)))
+        log.error(
+            "Gap in %s: %s %s, %s to %s. %s",
+            gap.source,
+            gap.kind,
+            gap.subject,
+            gap.from_utc,
+            gap.to_utc,
+            gap.reason,
+        )
+
+    def gaps(self) -> Iterator[Gap]:
+        for entity in self._gaps.all():
+            yield Gap(**{name: entity.get(name) for name in Gap.__dataclass_fields__})
+
+    def day(self, day: str) -> Iterator[IngestRecord]:
+        """The runs of a UTC day, the newest first."""
+        for entity in self._ingest_log.partition(day):
+            yield IngestRecord(**{name: entity.get(name) for name in IngestRecord.__dataclass_fields__})
+
+    def heartbeat(self, function: str, **values: Any) -> None:
+        """Remember when a function last ran and how; a beat that is lost to a quicker one is no loss."""
+        beat = self._checkpoints.load(HEARTBEAT, function)
+        with suppress(Conflict):
+            self._checkpoints.save(beat, {**beat.values, **values})
+
+    def first_seen(self, now: datetime) -> datetime:
+        """When the app first ran in this storage account; now, if this is the first time."""
+        beat = self._checkpoints.load(HEARTBEAT, THE_APP)
+        first: datetime | None = beat.values.get("first_utc")
+        if first is None:
+            with suppress(Conflict):
+                self._checkpoints.save(beat, {"first_utc": now})
+        return first or now
+
+    def heartbeats(self) -> dict[str, dict[str, Any]]:
+        return {name: dict(beat.values) for name, beat in self._checkpoints.all(HEARTBEAT).items()}
+
+
+def _key(text: str) -> str:
+    """A text as part of a key: readable where it can be, else its hash."""
+    if text and all(character.isalnum() or character in "-._" for character in text) and len(text) <= LONGEST_KEY:
+        return text
+    return hashlib.sha256(text.encode()).hexdigest()[:24]

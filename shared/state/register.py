@@ -1,0 +1,128 @@
+"""The run register: one entity a run, holding its current state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from typing import Any
+
+from shared.batches import batches, grouped
+from shared.dataverse.sessions import FIELDS, Session
+from shared.errors import Conflict
+from shared.state.entities import MOST_IN_BATCH, Entities, Entity, Operation, Write
+from shared.times import parse_day
+
+READERS = 8
+MOST_CONFLICTS = 20
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A run as the register has it, and the ETag that guards a change."""
+
+    session: Session
+    etag: str
+
+
+Change = Callable[[Session, Session | None], Session | None]
+"""From a run and what is known of it to the state to keep; `None` keeps what is known."""
+
+
+class Register:
+    """Runs of one environment and day share a partition, so that a batch of them is one transaction."""
+
+    def __init__(self, table: Entities) -> None:
+        self._table = table
+
+    def get(self, environment_id: str, day: date, session_id: str) -> Registered | None:
+        entity = self._table.get(partition_of(environment_id, day), session_id)
+        return _registered(entity) if entity else None
+
+    def get_all(self, environment_id: str, day: date, session_ids: Iterable[str]) -> dict[str, Registered]:
+        """The registered ones among some runs of one day, by id."""
+        with ThreadPoolExecutor(READERS) as pool:
+            found = pool.map(partial(self.get, environment_id, day), session_ids)
+            return {registered.session.session_id: registered for registered in found if registered}
+
+    def day(self, environment_id: str, day: date) -> Iterator[Registered]:
+        return map(_registered, self._table.partition(partition_of(environment_id, day)))
+
+    def with_log_status(self, status: str) -> Iterator[Registered]:
+        return map(_registered, self._table.query("log_status eq @status", {"status": status}))
+
+    def update(
+        self, sessions: Sequence[Session], change: Change, is_new: Callable[[Session], bool] = lambda _: False
+    ) -> list[Session]:
+        """Store what `change` makes of each run and return the states that now hold, but for refused ones.
+
+        Each state is written only over the one that `change` saw; where another run of the app was quicker,
+        `change` is asked again. Runs that `is_new` guesses to be unknown are written without being looked up,
+        which spares a first load a read for each; a wrong guess costs one write.
+
+        Raises:
+            Conflict: others were quicker again and again.
+        """
+        kept: list[Session] = []
+        for (environment_id, day, new), group in grouped(
+            sessions, lambda run: (*_place(run), is_new(run))
+        ).items():
+            for batch in batches(group, MOST_IN_BATCH):
+                kept.extend(self._update(environment_id, day, batch, change, new=new))
+        return kept
+
+    def _update(
+        self, environment_id: str, day: date, sessions: list[Session], change: Change, *, new: bool
+    ) -> list[Session]:
+        for attempt in range(MOST_CONFLICTS):
+            guess = new and attempt == 0
+            ids = () if guess else (session.session_id for session in sessions)
+            known = self.get_all(environment_id, day, ids)
+            kept, operations = _changes(sessions, known, change)
+            try:
+                self._table.write_all(operations)
+            except Conflict:
+                continue
+            return kept
+        raise Conflict(f"The register's day {day} of {environment_id} changes faster than it can be written.")
+
+
+def _changes(
+    sessions: list[Session], known: dict[str, Registered], change: Change
+) -> tuple[list[Session], list[Operation]]:
+    kept: list[Session] = []
+    operations: list[Operation] = []
+    for session in {session.session_id: session for session in sessions}.values():
+        before = known.get(session.session_id)
+        after = change(session, before.session if before else None)
+        if after is not None:
+            kept.append(after)
+        if after is not None and (before is None or after != before.session):
+            operations.append(_operation(after, before))
+    return kept, operations
+
+
+def _operation(session: Session, before: Registered | None) -> Operation:
+    return Operation(
+        Write.REPLACE if before else Write.CREATE,
+        partition_of(session.environment_id, session.day),
+        session.session_id,
+        {name: getattr(session, name) for name in FIELDS},
+        before.etag if before else "",
+    )
+
+
+def _place(session: Session) -> tuple[str, date]:
+    return session.environment_id, session.day
+
+
+def partition_of(environment_id: str, day: date) -> str:
+    return f"{environment_id}_{day.isoformat()}"
+
+
+def _registered(entity: Entity) -> Registered:
+    values: dict[str, Any] = {name: entity.get(name) for name in FIELDS}
+    values["start_date"] = parse_day(values["start_date"])
+    return Registered(Session(**values), entity.etag)

@@ -1,0 +1,58 @@
+"""UTC instants as the services write them and as the tables keep them."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+MILLISECOND = timedelta(milliseconds=1)
+
+
+def parse_utc(text: object) -> datetime | None:
+    """Read an ISO-8601 instant as UTC, cut (never rounded) to milliseconds; `None` when it is none.
+
+    .NET writes seven fractional digits; rounding the seventh would move 23:59:59.9999999 into the next day.
+    A missing zone means UTC: audit records leave it out (Management Activity API schema).
+    """
+    if not isinstance(text, str):
+        return None
+    try:
+        instant = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return None
+    return to_millisecond(instant.replace(tzinfo=UTC) if instant.tzinfo is None else _as_utc(instant))
+
+
+def _as_utc(instant: datetime) -> datetime:
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:  # an offset at the edge of year 1 or 9999
+        return instant.replace(tzinfo=UTC)
+
+
+def to_millisecond(instant: datetime) -> datetime:
+    return instant.replace(microsecond=instant.microsecond // 1000 * 1000)
+
+
+def iso_utc(instant: datetime) -> str:
+    """Write an instant the way both services accept in a query: seconds, or milliseconds where there are any."""
+    text = instant.astimezone(UTC).replace(tzinfo=None)
+    return text.isoformat(timespec="milliseconds" if text.microsecond else "seconds") + "Z"
+
+
+def epoch_ms(instant: datetime) -> int:
+    return round(instant.timestamp() * 1000)
+
+
+def from_epoch_ms(value: int) -> datetime:
+    return datetime.fromtimestamp(value // 1000, UTC) + (value % 1000) * MILLISECOND
+
+
+def parse_day(text: str) -> date:
+    return date.fromisoformat(text)
+
+
+def span_ms(start: datetime | None, end: datetime | None) -> int | None:
+    """Milliseconds from start to end; `None` unless both are known and in order."""
+    if start is None or end is None or end < start:
+        return None
+    return (end - start) // MILLISECOND

@@ -1,0 +1,403 @@
+"""The audit side without a server: which records are wanted, what a row says, what is to be listed."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import NOON, TENANT_ID, FakeClock, Script, api_with, json_reply, soon
+
+from shared.audit.blob import select
+from shared.audit.cursor import FeedCursor, read_feed_cursor, to_list
+from shared.audit.events import address, read_event
+from shared.audit.feed import ActivityFeed, ContentBlob
+from shared.audit.operations import GROUPS, group_of
+from shared.errors import AccessError, Conflict, Defer, Unreadable
+from shared.intervals import Interval
+from shared.net.policy import ACTIVITY
+from shared.net.transport import Reply
+from shared.schema import FACT_AUDIT_EVENT
+from shared.state.ledger import partition_of, row_of
+
+FEED = "https://manage.office.com"
+WORKLOADS = frozenset({"powerplatform", "microsoftflow", "powerapps", "microsoftcopilotstudio"})
+BLOB = ContentBlob("20260519$x", "Audit.General", f"{FEED}/api/blob", NOON, NOON + timedelta(days=7))
+ENVIRONMENT = "AA289EFD-09F4-EAEB-BBB8-C08FC9E27D09"
+
+
+def unified(operation: str = "LaunchPowerApp", **properties: str) -> dict[str, Any]:
+    return {
+        "Id": "E2A84675-8952-4D91-A2EA-4D89F310F1A7",
+        "RecordType": 256,
+        "CreationTime": "2026-05-19T11:17:34",
+        "Operation": operation,
+        "Workload": "PowerPlatform",
+        "UserType": 2,
+        "UserId": "Ada@Contoso.example",
+        "UserKey": "7FF1E0F1",
+        "ResultStatus": "Succeeded",
+        "ClientIP": "::ffff:167.220.196.178",
+        "PropertyCollection": [
+            {"Name": f"powerplatform.analytics.{name.replace('__', '.')}", "Value": value}
+            for name, value in properties.items()
+        ],
+    }
+
+
+def row(record: Any) -> dict[str, Any]:
+    return read_event(json.dumps(record).encode(), BLOB, NOON)
+
+
+def kept(*records: Any, workloads: frozenset[str] = WORKLOADS) -> int:
+    return len(select(json.dumps(records).encode(), workloads).kept)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"Workload": "PowerPlatform"},
+        {"Workload": "POWERAPPS"},
+        {"Workload": "Other", "RecordType": 30},
+        {"Workload": "Other", "RecordType": "45"},
+        {"RecordType": "PowerPlatformAdministratorActivity"},
+        {"Workload": 5, "RecordType": 256},
+        {
+            "Workload": "Other",
+            "PropertyCollection": [{"Name": "PowerPlatform.analytics.resource.id", "Value": "x"}],
+        },
+    ],
+)
+def test_a_record_is_wanted_by_workload_or_type_or_form(record: dict[str, Any]) -> None:
+    assert kept(record) == 1
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"Workload": "MicrosoftTeams", "RecordType": 25},
+        {"Workload": "Other", "RecordType": 79},
+        {"Workload": "Other", "RecordType": 187},
+        {"Workload": "CRM", "RecordType": 21},
+        {"Workload": "Exchange", "Text": '"Workload":"PowerApps"'},
+        {"Workload": "Exchange", "PropertyCollection": [{"Name": "other", "Value": "x"}]},
+        {},
+    ],
+)
+def test_other_records_are_not(record: dict[str, Any]) -> None:
+    assert kept(record) == 0
+
+
+def test_what_is_dropped_is_counted_by_workload() -> None:
+    selection = select(json.dumps([{"Workload": "Teams"}, {"Workload": "Teams"}, {}]).encode(), WORKLOADS)
+    assert selection.dropped == {"Teams": 2, "(none)": 1}
+    assert selection.records == 3
+
+
+def test_dataverse_can_be_added() -> None:
+    assert kept({"Workload": "CRM"}, {"RecordType": 21}, workloads=WORKLOADS | {"crm"}) == 2
+
+
+def test_a_workload_that_is_not_wanted_is_not_kept_by_its_type() -> None:
+    assert kept({"Workload": "MicrosoftFlow", "RecordType": 30}, workloads=frozenset({"powerplatform"})) == 0
+
+
+def test_what_is_no_record_is_set_aside_alone() -> None:
+    selection = select(b'[{"Workload":"PowerApps"}, 5, null, "x", {"Workload":"Teams"}]', WORKLOADS)
+    assert (len(selection.kept), selection.failed, selection.records) == (1, [b"5", b"null", b'"x"'], 5)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"<html>", b'[{"a":1}', b"[" * 100_000])
+def test_a_blob_that_is_no_list_is_unreadable(body: bytes) -> None:
+    with pytest.raises(Unreadable):
+        select(body, WORKLOADS)
+
+
+def test_a_unified_record() -> None:
+    event = row(
+        unified(
+            resource__type="PowerApp",
+            resource__power_app__id="6C39E97C",
+            resource__power_app__display_name="Test app",
+            resource__environment__id=ENVIRONMENT,
+            resource__environment__name="dev",
+            operation__is_successful="False",
+            correlation__id="1FC61149",
+            resource__role__name="CanView",
+        )
+    )
+    assert event["event_id"] == "e2a84675-8952-4d91-a2ea-4d89f310f1a7"
+    assert event["created_utc"] == datetime(2026, 5, 19, 11, 17, 34, tzinfo=UTC)
+    assert (event["workload"], event["record_type"], event["operation"]) == (
+        "PowerPlatform",
+        256,
+        "LaunchPowerApp",
+    )
+    assert (event["operation_group"], event["is_success"], event["result"]) == ("App use", False, "Succeeded")
+    assert (event["user_id"], event["user_key"], event["user_type"]) == (
+        "ada@contoso.example",
+        "7ff1e0f1",
+        "Admin",
+    )
+    assert event["client_ip"] == "167.220.196.178"
+    assert (event["environment_id"], event["environment_name"]) == (ENVIRONMENT.lower(), "dev")
+    assert (event["resource_type"], event["resource_id"]) == ("PowerApp", "6c39e97c")
+    assert (event["resource_name"], event["app_id"]) == ("Test app", "6c39e97c")
+    assert (event["correlation_id"], event["permission"]) == ("1fc61149", "CanView")
+    assert (event["content_id"], event["content_created_utc"], event["ingested_utc"]) == (
+        BLOB.content_id,
+        NOON,
+        NOON,
+    )
+    assert set(event) == set(FACT_AUDIT_EVENT.column_names)
+
+
+def test_the_order_of_members_and_the_case_of_names_do_not_matter() -> None:
+    record = unified(resource__type="PowerApp", resource__power_app__id="a1")
+    turned = dict(reversed(record.items()))
+    turned["PropertyCollection"] = [
+        {"Value": pair["Value"], "Name": pair["Name"].upper()} for pair in reversed(record["PropertyCollection"])
+    ]
+    assert row(turned) == row(record)
+
+
+def test_a_flow_record_takes_its_ids_from_the_address() -> None:
+    event = row(
+        {
+            "Id": "a1",
+            "RecordType": 30,
+            "Operation": "PutPermissions",
+            "Workload": "MicrosoftFlow",
+            "CreationTime": "2026-05-19T13:00:00",
+            "UserUPN": "Ada@contoso.example",
+            "FlowDetailsUrl": f"https://admin.powerplatform.microsoft.com/environments/{ENVIRONMENT}/flows/F-2/flowDetails",
+            "FlowConnectorNames": "Request, OpenApiConnection",
+            "RecipientUPN": "Bob@contoso.example",
+            "SharingPermission": "3",
+        }
+    )
+    assert (event["environment_id"], event["flow_id"]) == (ENVIRONMENT.lower(), "f-2")
+    assert (event["resource_type"], event["resource_id"]) == ("CloudFlow", "f-2")
+    assert (event["user_id"], event["target_user"], event["permission"]) == (
+        "ada@contoso.example",
+        "bob@contoso.example",
+        "3",
+    )
+    assert event["operation_group"] == "Flow sharing"
+    assert "OpenApiConnection" in event["details"]
+
+
+def test_a_legacy_app_record() -> None:
+    more = {"environmentName": "Default-11", "targetObjectId": "T1", "permissionType": "CanEdit"}
+    event = row(
+        {
+            "Id": "a2",
+            "RecordType": "PowerAppsApp",
+            "Operation": "PowerAppPermissionEdited",
+            "Workload": "PowerApps",
+            "CreationTime": "2026-05-19T13:00:00Z",
+            "AppName": "APP-1",
+            "AdditionalInfo": json.dumps(more),
+        }
+    )
+    assert (event["record_type"], event["app_id"], event["resource_type"]) == (45, "app-1", "PowerApp")
+    assert (event["environment_id"], event["target_user"], event["permission"]) == ("default-11", "t1", "CanEdit")
+    assert event["details"] is None
+
+
+def test_ids_are_freed_from_their_paths() -> None:
+    event = row(
+        unified(resource__environment__id=f"/providers/Microsoft.BusinessAppPlatform/environments/{ENVIRONMENT}")
+    )
+    assert event["environment_id"] == ENVIRONMENT.lower()
+
+
+def test_an_unknown_operation_is_kept_whole() -> None:
+    event = row({**unified("BrandNewThing"), "Surprise": {"deep": [1, 2]}})
+    assert event["operation_group"] == "Other"
+    assert json.loads(event["details"])["Surprise"] == {"deep": [1, 2]}
+
+
+def test_a_record_without_an_id_gets_one_from_its_content() -> None:
+    record = {"Operation": "X", "Workload": "PowerApps", "CreationTime": "2026-05-19T13:00:00"}
+    first, second = row(record), row(dict(reversed(record.items())))
+    assert first["event_id"].startswith("sha256-")
+    assert first["event_id"] == second["event_id"] != row({**record, "More": 1})["event_id"]
+
+
+def test_a_record_without_a_time_takes_that_of_its_blob() -> None:
+    assert row({"Id": "a", "CreationTime": "whenever"})["created_utc"] == NOON
+
+
+def test_a_property_that_comes_twice_keeps_both_values() -> None:
+    record = unified(resource__type="PowerApp")
+    record["PropertyCollection"] += [{"Name": "extra", "Value": "one"}, {"Name": "Extra", "Value": "two"}]
+    assert json.loads(row(record)["details"])["PropertyCollection"]["extra"] == ["one", "two"]
+
+
+def test_a_text_that_is_cut_stays_whole_in_the_details() -> None:
+    name = "x" * 5000
+    event = row(unified(resource__display_name=name))
+    assert len(event["resource_name"]) == 4000
+    assert name in event["details"]
+
+
+@pytest.mark.parametrize("raw", [b"5", b"null", b"[]", b"{"])
+def test_what_is_no_record_is_unreadable(raw: bytes) -> None:
+    with pytest.raises(Unreadable):
+        read_event(raw, BLOB, NOON)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("104.42.1.2:26568", "104.42.1.2"),
+        ("::ffff:172.172.34.12", "172.172.34.12"),
+        ("ffff:172.172.34.12:80", "172.172.34.12"),
+        ("[2001:DB8::1]:443", "2001:db8::1"),
+        ("2001:DB8::1", "2001:db8::1"),
+        ("Unknown", "unknown"),
+        (None, None),
+    ],
+)
+def test_addresses(text: str | None, expected: str | None) -> None:
+    assert address(text) == expected
+
+
+def test_operations_belong_to_one_group_each() -> None:
+    names = [name.lower() for group in GROUPS.values() for name in group]
+    assert len(names) == len(set(names))
+    assert group_of("LAUNCHPOWERAPP") == "App use"
+    assert group_of("never heard of") == "Other"
+
+
+def test_the_first_listing_goes_back_seven_days() -> None:
+    whole, missed = to_list(FeedCursor(), NOON)
+    assert whole == Interval(NOON - timedelta(days=7) + timedelta(minutes=5), NOON - timedelta(seconds=30))
+    assert missed is None
+
+
+def test_later_ones_overlap_by_two_hours() -> None:
+    whole, missed = to_list(FeedCursor(NOON - timedelta(minutes=15)), NOON)
+    assert whole is not None
+    assert whole.start == NOON - timedelta(hours=2, minutes=15)
+    assert missed is None
+
+
+def test_what_can_no_longer_be_listed_is_missed() -> None:
+    whole, missed = to_list(FeedCursor(NOON - timedelta(days=10)), NOON)
+    oldest = NOON - timedelta(days=7) + timedelta(minutes=5)
+    assert whole is not None
+    assert whole.start == oldest
+    assert missed == Interval(NOON - timedelta(days=10), oldest)
+
+
+def test_a_clock_that_is_ahead_lists_nothing() -> None:
+    assert to_list(FeedCursor(NOON + timedelta(days=1)), NOON)[0] is None
+
+
+def test_a_feed_cursor_keeps_its_place() -> None:
+    cursor = FeedCursor(NOON, NOON, NOON - timedelta(minutes=14))
+    assert read_feed_cursor(cursor.values()) == cursor
+    assert not cursor.may_start(NOON)
+    assert cursor.may_start(NOON + timedelta(minutes=1))
+
+
+def feed(clock: FakeClock, *answers: Reply) -> tuple[ActivityFeed, Script]:
+    script = Script(*answers)
+    return ActivityFeed(api_with(script, clock, policy=ACTIVITY, origin=FEED), TENANT_ID), script
+
+
+def entry(number: int) -> dict[str, str]:
+    return {
+        "contentUri": f"{FEED}/api/v1.0/{TENANT_ID}/activity/feed/audit/{number}",
+        "contentId": str(number),
+        "contentType": "Audit.General",
+        "contentCreated": "2026-05-19T11:00:00.123Z",
+        "contentExpiration": "2026-05-26T11:00:00.123Z",
+    }
+
+
+WINDOW = Interval(NOON - timedelta(hours=6), NOON)
+
+
+def test_pages_are_followed_by_the_header_and_every_call_names_the_publisher(clock: FakeClock) -> None:
+    next_page = f"{FEED}/api/v1.0/{TENANT_ID}/activity/feed/subscriptions/content?nextPage=2"
+    activity, script = feed(
+        clock, json_reply([entry(1)], nextpageuri=next_page), json_reply([entry(2)]), json_reply([])
+    )
+    pages = list(activity.listing("Audit.General", WINDOW, soon(clock)))
+    assert [[blob.content_id for blob in page] for page in pages] == [["1"], ["2"]]
+    activity.fetch(pages[0][0], soon(clock))
+    assert all(f"PublisherIdentifier={TENANT_ID}" in request.url for request in script.requests)
+    assert "startTime=2026-05-19T06%3A00%3A00&endTime=2026-05-19T12%3A00%3A00" in script.requests[0].url
+
+
+@pytest.mark.parametrize("link", ["https://evil.example/api/x", f"{FEED}.evil.example/api/x", f"{FEED}/elsewhere"])
+def test_a_next_page_elsewhere_is_refused(clock: FakeClock, link: str) -> None:
+    activity, script = feed(clock, json_reply([], nextpageuri=link))
+    with pytest.raises(AccessError, match="elsewhere"):
+        list(activity.listing("Audit.General", WINDOW, soon(clock)))
+    assert len(script.requests) == 1
+
+
+def test_a_page_that_repeats_is_refused(clock: FakeClock) -> None:
+    link = f"{FEED}/api/page"
+    activity, _ = feed(clock, *[json_reply([], nextpageuri=link)] * 3)
+    with pytest.raises(Conflict):
+        list(activity.listing("Audit.General", WINDOW, soon(clock)))
+
+
+@pytest.mark.parametrize("body", [{"error": 1}, [{}], [5], [{**entry(1), "contentCreated": "soon"}]])
+def test_a_listing_that_makes_no_sense_is_tried_later(clock: FakeClock, body: Any) -> None:
+    activity, _ = feed(clock, json_reply(body))
+    with pytest.raises(Defer):
+        list(activity.listing("Audit.General", WINDOW, soon(clock)))
+
+
+def test_subscriptions_and_the_time_at_the_service(clock: FakeClock) -> None:
+    entries = [{"contentType": "Audit.General", "status": "enabled"}, {"contentType": "DLP.All"}]
+    activity, _ = feed(clock, json_reply(entries, date="Tue, 19 May 2026 12:10:00 GMT"))
+    found = activity.subscriptions(soon(clock))
+    assert found.is_enabled("Audit.General")
+    assert found.exists("DLP.All")
+    assert not found.is_enabled("DLP.All")
+    assert not found.exists("Audit.Exchange")
+    assert found.server_time == NOON + timedelta(minutes=10)
+
+
+def test_ledger_keys() -> None:
+    content_id = "20200420205451053040861$20200420210211992070781$audit_general$Audit_General$na0045"
+    blob = ContentBlob(content_id, "Audit.General", "u", NOON, NOON)
+    assert partition_of(blob) == "Audit.General_2020-04-20"
+    assert row_of(content_id) == content_id
+    odd = ContentBlob("a/b?c#d\\e", "Audit.General", "u", NOON, NOON)
+    assert partition_of(odd) == "Audit.General_2026-05-19"
+    assert len(row_of(odd.content_id)) == 64
+
+
+SAMPLES = os.environ.get("FLOWTRAIL_SAMPLES", "")
+REAL = pytest.mark.skipif(not SAMPLES, reason="FLOWTRAIL_SAMPLES names no folder of real records")
+
+
+@REAL
+def test_a_real_app_launch() -> None:
+    raw = (Path(SAMPLES) / "audit" / "real_powerapps_LaunchPowerApp_rt256_2026.json").read_bytes()
+    assert len(select(b"[" + raw + b"]", WORKLOADS).kept) == 1
+    event = read_event(raw, BLOB, NOON)
+    assert event["user_id"] == "amberr@contoso.onmicrosoft.com"
+    assert (event["app_id"], event["resource_name"]) == ("6c39e97c-6ddd-4a37-afd4-494a605925cf", "TestEmptyApp")
+    assert (event["environment_id"], event["environment_name"]) == (
+        "aa289efd-09f4-eaeb-bbb8-c08fc9e27d09",
+        "dev-na-ba50088f",
+    )
+    assert event["is_success"] is True
+
+
+@REAL
+def test_a_real_blob_of_another_workload_is_dropped() -> None:
+    selection = select((Path(SAMPLES) / "audit" / "doc_aad_blob_2015.json").read_bytes(), WORKLOADS)
+    assert selection.dropped == {"AzureActiveDirectory": 3}

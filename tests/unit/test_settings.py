@@ -1,0 +1,189 @@
+"""Settings: what is accepted, and how everything that is wrong is named at once."""
+
+from __future__ import annotations
+
+import pytest
+from support import ORIGIN, REQUIRED, settings_with
+
+from shared.clouds import ACTIVITY_ROOTS
+from shared.errors import SettingsError
+from shared.settings import SETTINGS, Environment, load_settings, parse_environments
+
+CONTRACT = {
+    "ENVIRONMENTS",
+    "TENANT_ID",
+    "CLOUD",
+    "AZURE_CLIENT_ID",
+    "DataStorage",
+    "DataStorage__blobServiceUri",
+    "DataStorage__queueServiceUri",
+    "DataStorage__tableServiceUri",
+    "DataStorage__credential",
+    "DataStorage__clientId",
+    "FLOW_SESSIONS_SCHEDULE",
+    "AUDIT_CONTENT_SCHEDULE",
+    "INVENTORY_SCHEDULE",
+    "PUBLISH_SCHEDULE",
+    "RECONCILE_SCHEDULE",
+    "HISTORY_START",
+    "ACTION_VALUES",
+    "REDACT_NAMES",
+    "MAX_VALUE_CHARS",
+    "AUDIT_CONTENT_TYPES",
+    "AUDIT_WINDOW_HOURS",
+    "AUDIT_WORKLOADS",
+    "RAW_AUDIT",
+    "PUBLISH_GRAIN",
+    "MANAGEMENT_API_URL",
+}
+
+
+def problems(**environ: str) -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as caught:
+        settings_with(**environ)
+    return caught.value.problems
+
+
+def test_the_settings_are_those_of_the_contract() -> None:
+    assert {setting.name for setting in SETTINGS} == CONTRACT
+
+
+def test_defaults() -> None:
+    settings = settings_with()
+    assert settings.environments == (Environment(ORIGIN, "contoso"),)
+    assert settings.schedules.flow_sessions == "0 */5 * * * *"
+    assert settings.schedules.reconcile == "0 30 2 * * *"
+    assert settings.activity_root == "https://manage.office.com"
+    assert (settings.action_values, settings.raw_audit, settings.publish_grain) == ("full", "kept", "day")
+    assert (settings.max_value_chars, settings.audit_window_hours) == (4000, 6)
+    assert settings.audit_content_types == ("Audit.General",)
+    assert settings.audit_workloads == {"powerplatform", "microsoftflow", "powerapps", "microsoftcopilotstudio"}
+    assert settings.history_start is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '["https://a.crm.dynamics.com", {"url": "https://b.crm4.dynamics.com/", "name": "Bee"}]',
+        "https://a.crm.dynamics.com, https://b.crm4.dynamics.com",
+        "https://a.crm.dynamics.com\n  https://B.crm4.dynamics.com/\n",
+        "https://a.crm.dynamics.com; https://b.crm4.dynamics.com;",
+    ],
+)
+def test_environments_can_be_written_in_several_ways(text: str) -> None:
+    urls = [environment.url for environment in parse_environments(text)]
+    assert urls == ["https://a.crm.dynamics.com", "https://b.crm4.dynamics.com"]
+
+
+def test_an_environment_is_named_by_its_host_unless_it_has_a_name() -> None:
+    text = '["https://a.crm.dynamics.com", {"url": "https://b.crm4.dynamics.com", "name": " Finance "}]'
+    assert [environment.name for environment in parse_environments(text)] == ["a", "Finance"]
+
+
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [
+        ("http://a.crm.dynamics.com", "not https"),
+        ("https://a.crm.dynamics.com/main.aspx", "only scheme and host"),
+        ("https://user@a.crm.dynamics.com", "only scheme and host"),
+        ("https://a.crm.dynamics.com?x=1", "only scheme and host"),
+        ("https://xn--e1afmkfd\u00e9.example", "no URL"),
+        ("a.crm.dynamics.com", "no URL"),
+        ("https://a.crm.dynamics.com:port", "no URL"),
+    ],
+)
+def test_an_environment_is_an_origin_and_nothing_else(url: str, complaint: str) -> None:
+    (problem,) = problems(ENVIRONMENTS=url)
+    assert problem.startswith("ENVIRONMENTS has")
+    assert complaint in problem
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8080", "http://localhost:5", "http://[::1]:80"])
+def test_plain_http_is_for_loopback(url: str) -> None:
+    assert settings_with(ENVIRONMENTS=url).environments[0].url == url
+
+
+@pytest.mark.parametrize("text", ["[", "[]", '[{"name": "x"}]', '[{"url": "https://a.b", "color": "red"}]', "[3]"])
+def test_environments_that_are_no_list_of_urls(text: str) -> None:
+    assert len(problems(ENVIRONMENTS=text)) == 1
+
+
+def test_an_environment_is_named_once() -> None:
+    (problem,) = problems(ENVIRONMENTS="https://a.crm.dynamics.com https://A.crm.dynamics.com/")
+    assert "more than once" in problem
+
+
+def test_every_problem_is_named_at_once() -> None:
+    wrong = {
+        "ENVIRONMENTS": "",
+        "TENANT_ID": "contoso",
+        "CLOUD": "moon",
+        "AZURE_CLIENT_ID": "me",
+        "DataStorage": "",
+        "FLOW_SESSIONS_SCHEDULE": "every day",
+        "AUDIT_CONTENT_SCHEDULE": "*/5 * * * *",
+        "HISTORY_START": "tomorrow",
+        "ACTION_VALUES": "some",
+        "REDACT_NAMES": "(",
+        "MAX_VALUE_CHARS": "0",
+        "AUDIT_CONTENT_TYPES": "Audit.Everything",
+        "AUDIT_WINDOW_HOURS": "25",
+        "AUDIT_WORKLOADS": "Power-Platform",
+        "RAW_AUDIT": "maybe",
+        "PUBLISH_GRAIN": "week",
+        "MANAGEMENT_API_URL": "ftp://manage",
+    }
+    found = problems(**wrong)
+    for name in wrong:
+        assert any(problem.startswith(name) for problem in found), name
+    with pytest.raises(SettingsError) as caught:
+        load_settings({**REQUIRED, **wrong})
+    assert str(caught.value).count("\n- ") == len(found)
+
+
+def test_what_is_not_set_is_named() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings({})
+    names = {problem.split()[0] for problem in caught.value.problems}
+    assert names == {
+        "ENVIRONMENTS",
+        "TENANT_ID",
+        "DataStorage__blobServiceUri",
+        "DataStorage__queueServiceUri",
+        "DataStorage__tableServiceUri",
+    }
+
+
+def test_a_connection_string_is_never_shown() -> None:
+    secret = "AccountKey=c2VjcmV0"
+    settings = settings_with(DataStorage=f"DefaultEndpointsProtocol=https;AccountName=a;{secret}")
+    assert "c2VjcmV0" not in repr(settings)
+    with pytest.raises(SettingsError) as caught:
+        settings_with(DataStorage=secret, DataStorage__blobServiceUri="https://a.blob.core.windows.net")
+    assert "c2VjcmV0" not in str(caught.value)
+
+
+def test_storage_by_identity() -> None:
+    storage = load_settings(
+        {
+            "ENVIRONMENTS": ORIGIN,
+            "TENANT_ID": REQUIRED["TENANT_ID"],
+            "AZURE_CLIENT_ID": "22222222-2222-2222-2222-22222222222A",
+            **{
+                f"DataStorage__{service}ServiceUri": f"https://a.{service}.core.windows.net/"
+                for service in ("blob", "queue", "table")
+            },
+            "DataStorage__credential": "managedidentity",
+        }
+    ).storage
+    assert storage.blob_uri == "https://a.blob.core.windows.net"
+    assert storage.client_id == "22222222-2222-2222-2222-22222222222a"
+
+
+@pytest.mark.parametrize(("cloud", "root"), ACTIVITY_ROOTS.items())
+def test_each_cloud_has_its_activity_root(cloud: str, root: str) -> None:
+    assert settings_with(CLOUD=cloud.upper()).activity_root == root
+
+
+def test_the_activity_root_can_be_overridden() -> None:
+    assert settings_with(MANAGEMENT_API_URL="http://127.0.0.1:9").activity_root == "http://127.0.0.1:9"
