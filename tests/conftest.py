@@ -1,0 +1,41 @@
+"""What all tests share: a clock that only moves when told to, settings that are right, and one Azurite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from support import FakeClock, settings_with
+
+from local.azurite import Azurite, install_azurite
+from shared.settings import Settings
+
+ACCOUNTS = tuple(f"account{number:04d}" for number in range(250))
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return settings_with()
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azurite]:
+    install_azurite()
+    with Azurite(accounts=ACCOUNTS) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def _unused_accounts() -> Iterator[str]:
+    return iter(ACCOUNTS[1:])
+
+
+@pytest.fixture
+def account(azurite: Azurite, _unused_accounts: Iterator[str]) -> str:
+    """The connection string of a storage account that no other test uses."""
+    return azurite.connection_string_of(next(_unused_accounts))
