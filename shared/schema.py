@@ -308,6 +308,7 @@ DIM_ENVIRONMENT = Table(
         _label("log_setting", "whether desktop flows log actions: Enabled, OnFailure or Disabled"),
         _label("log_version_setting", "v1, v2 or both"),
         _text("access_problem", "what keeps this app from reading it, and what to do"),
+        _text("remarks", "what its settings keep from being there, and where to change them"),
         _instant("updated_utc", "when this row was taken; empty: only its id is known"),
     ),
 )

@@ -171,7 +171,7 @@ def test_the_demo_loses_nothing_and_adds_nothing_the_second_time(tmp_path: Path,
     ]
     outputs: list[str] = []
     for _ in range(2):
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)  # noqa: S603
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)  # noqa: S603
         assert done.returncode == 0, done.stdout + done.stderr
         outputs.append(done.stdout)
     assert all("Lost 0, duplicated 0." in output for output in outputs)

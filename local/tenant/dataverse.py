@@ -6,7 +6,7 @@ Behaviour after Microsoft's Web API documentation (page results, filter rows, fi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from http import HTTPStatus
@@ -35,6 +35,9 @@ from local.tenant.wire import Request, Response, json_response, zipped
 from local.tenant.world import Environment, Row, World, stable_id
 
 COUNT_LIMIT = 5000
+GLOBAL = "Global"
+UNPUBLISHED = 1
+USER_PRIVILEGES = "Microsoft.Dynamics.CRM.RetrieveUserPrivileges()"
 _LONGEST_TARGET = 32_768
 _ROOT = re.compile(r"/api/data/v9\.[0-2](/.*)")
 _ROW = re.compile(r"(\w+)\((?:\w+=)?([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})\)")
@@ -123,6 +126,35 @@ class Dataverse:
             )
             raise ServiceError(HTTPStatus.FORBIDDEN, "0x80040220", message)
 
+    def _privileges(self) -> dict[str, Any]:
+        """Every privilege of the user's roles with its depth, as RetrieveUserPrivileges tells."""
+        access = self._environment.access
+        names = [table.privilege for table in SETS.values() if table.privilege not in access.missing_privileges]
+        return {
+            "@odata.context": f"{self._base}$metadata#Microsoft.Dynamics.CRM.RetrieveUserPrivilegesResponse",
+            "RolePrivileges": [
+                {
+                    "Depth": access.depths.get(name, GLOBAL),
+                    "PrivilegeId": stable_id(name),
+                    "BusinessUnitId": self._who_am_i()["BusinessUnitId"],
+                    "PrivilegeName": name,
+                    "RecordFilterId": "00000000-0000-0000-0000-000000000000",
+                    "RecordFilterUniqueName": "",
+                }
+                for name in names
+            ],
+        }
+
+    def _sees(self, table: Table, row: Row) -> bool:
+        """Whether the depth of the privilege reaches the row: only the user's own where it is no Global one."""
+        depth = self._environment.access.depths.get(table.privilege, GLOBAL)
+        return depth == GLOBAL or row.get("_ownerid_value") == self._user_id()
+
+    def _found(self, query: Query, *, unpublished: bool = True) -> Iterator[Row]:
+        for row in self._rows[query.table.name].found(query, self._clock()):
+            if self._sees(query.table, row) and (unpublished or row.get("componentstate") != UNPUBLISHED):
+                yield row
+
     def _user_id(self) -> str:
         return stable_id(self._environment.organization_id, self._world.client_id)
 
@@ -132,6 +164,8 @@ class Dataverse:
             return Response(HTTPStatus.NOT_FOUND, kind="unknown")
         head, *rest = [unquote(segment) for segment in match[1].split("/")[1:]]
         given = options(request.query)
+        if head in SETS and SETS[head].name in self._environment.absent_tables:
+            raise _no_segment(head)
         if head in SETS:
             return self._collection(request, SETS[head], rest, given)
         if row := _ROW.fullmatch(head):
@@ -145,8 +179,13 @@ class Dataverse:
         if head.startswith("RetrieveCurrentOrganization(") and not rest:
             return metadata.current_organization(self._world, self._environment, self._origin, head, given)
         if head.startswith("EntityDefinitions("):
+            self._require_described(head)
             return metadata.entity_definition(self._environment, head, rest, given)
         raise _no_segment(head)
+
+    def _require_described(self, head: str) -> None:
+        if any(f"'{name}'" in head for name in self._environment.absent_tables):
+            raise ServiceError(HTTPStatus.NOT_FOUND, "0x80060888", f"Could not find an entity: {head}.")
 
     def _who_am_i(self) -> dict[str, Any]:
         units = self._environment.business_units
@@ -173,13 +212,13 @@ class Dataverse:
 
     def _total(self, query: Query) -> int:
         """Matching rows, counted up to the limit, as Dataverse does."""
-        rows = self._rows[query.table.name].found(replace(query, cookie=None), self._clock())
-        return sum(1 for _ in islice(rows, COUNT_LIMIT))
+        return sum(1 for _ in islice(self._found(replace(query, cookie=None)), COUNT_LIMIT))
 
     def _page(self, request: Request, query: Query) -> Response:
         wants = preferences(request.headers.get("prefer", ""))
         size = wants.page_size if query.top is None else min(query.top, COUNT_LIMIT)
-        rows = list(islice(self._rows[query.table.name].found(query, self._clock()), size + 1))
+        unpublished = request.headers.get("mscrm.includeunpublished", "").lower() == "true"
+        rows = list(islice(self._found(query, unpublished=unpublished), size + 1))
         content = self._envelope(query, wants)
         content["value"] = self._shown(query, rows[:size], wants)
         if len(rows) > size and query.top is None:
@@ -231,6 +270,8 @@ class Dataverse:
         self, request: Request, table: Table, key: str, rest: list[str], given: Mapping[str, str]
     ) -> Response:
         self._require(table)
+        if rest == [USER_PRIVILEGES] and table.name == "systemuser" and key == self._user_id():
+            return json_response(HTTPStatus.OK, self._privileges(), "RetrieveUserPrivileges")
         if rest == ["flowsession_flowlog_parentobjectid"] and table.name == "flowsession":
             return self._flowlogs(request, key, given)
         if rest and rest[0] in _FILE_COLUMNS and table.name == "flowsession":
@@ -250,6 +291,9 @@ class Dataverse:
         if row is None:
             message = f"{table.name} With Id = {key} Does Not Exist"
             raise ServiceError(HTTPStatus.NOT_FOUND, "0x80040217", message)
+        if not self._sees(table, row):
+            message = f"Principal user (Id={self._user_id()}, type=8) is missing {table.privilege} privilege."
+            raise ServiceError(HTTPStatus.FORBIDDEN, "0x80040220", message)
         return row
 
     def _flowlogs(self, request: Request, key: str, given: Mapping[str, str]) -> Response:

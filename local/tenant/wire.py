@@ -66,10 +66,18 @@ class Response:
 Handler = Callable[[Request], Response]
 
 
+def _encoded(content: Any) -> bytes:
+    """UTF-8; text that breaks off inside a character can only be written as escapes."""
+    try:
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        return json.dumps(content, separators=(",", ":")).encode()
+
+
 def json_response(status: int, content: Any, kind: str = "", **headers: str) -> Response:
     """A JSON answer; underscores in header names stand for hyphens, empty headers are left out."""
     named = {name.replace("_", "-"): value for name, value in headers.items() if value}
-    body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    body = _encoded(content)
     return Response(status, body, {"Content-Type": "application/json; charset=utf-8", **named}, kind)
 
 

@@ -179,12 +179,14 @@ class Access:
     """What the application user may do in one environment.
 
     `member` False and empty `roles` are answered with 403, as is each missing privilege such as
-    `prvReadflowsession`.
+    `prvReadflowsession`. A privilege in `depths` has that depth instead of Global, so that rows of other owners
+    are left out without a word.
     """
 
     member: bool = True
     roles: tuple[str, ...] = ("Flowtrail reader",)
     missing_privileges: frozenset[str] = frozenset()
+    depths: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,8 @@ class Environment:
     business_units: tuple[Row, ...] = ()
     organization: Row = field(default_factory=dict)
     columns: frozenset[str] = FLOWSESSION_COLUMNS
-    access: Access = Access()
+    access: Access = field(default_factory=Access)
+    absent_tables: frozenset[str] = frozenset()
     language: Literal["en", "de"] = "en"
 
 

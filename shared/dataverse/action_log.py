@@ -32,10 +32,6 @@ TRAILING = re.compile(r"trailing characters \(byte ([0-9]+)\)")  # counts from 1
 MEMBER = re.compile(rb'\s*,?\s*("(?:[^"\\]|\\.)*")\s*:\s*', re.DOTALL)
 STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 SCALAR = re.compile(rb"[^,{}\[\]\s\"]+")
-LONE_SURROGATE = re.compile(
-    rb"(?<!\\)((?:\\\\)*)(?:\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
-    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2})"
-)
 
 
 class ActionError(msgspec.Struct, gc=False):
@@ -63,6 +59,7 @@ class ActionRecord(msgspec.Struct, gc=False, rename="camel"):
 
 
 _strict = msgspec.json.Decoder(list[ActionRecord])
+_strict_one = msgspec.json.Decoder(ActionRecord)
 _any_list = msgspec.json.Decoder(list[Any])
 
 
@@ -80,16 +77,21 @@ def read_actions(chunks: Iterable[bytes]) -> Iterator[list[ActionRecord]]:
     yield from _batches(chain([_array_start(source)], source))
 
 
-def sanitized(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The same text with what no decoder accepts replaced: bytes that are no UTF-8, and half surrogate pairs."""
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    held = b""
-    for chunk in chunks:
-        held += decoder.decode(chunk).encode()
-        cut = held.rfind(b'"', 0, max(0, len(held) - 16)) + 1  # never inside an escape
-        yield LONE_SURROGATE.sub(rb"\1\\ufffd", held[:cut])
-        held = held[cut:]
-    yield LONE_SURROGATE.sub(rb"\1\\ufffd", held + decoder.decode(b"", final=True).encode())
+def read_action(text: str) -> ActionRecord:
+    """One action on its own, as a log of the second generation keeps it.
+
+    Raises:
+        Unreadable: it is no JSON object.
+    """
+    try:
+        return _strict_one.decode(text)
+    except msgspec.ValidationError:
+        item = msgspec.json.decode(text)
+        if isinstance(item, dict):
+            return _record(item)
+        raise Unreadable("the action is no JSON object") from None
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
+        raise Unreadable(f"the action can't be read: {error}") from None
 
 
 def _windows(chunks: Iterator[bytes]) -> Iterator[bytes]:

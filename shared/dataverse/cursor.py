@@ -18,14 +18,21 @@ MOST_RECENT = 8_000  # as many digests as one property of a table entity holds
 class Cursor:
     """Everything that changed before `watermark` has been read.
 
+    Nothing that changed last before `history` is read.
     A window that was begun and not ended goes on from `position` up to `until`. `recent` are the row states
     met in the overlap, so that reading them again costs nothing; without them they would only be taken twice.
     """
 
     watermark: datetime
+    history: datetime
     position: datetime | None = None
     until: datetime | None = None
     recent: frozenset[bytes] = field(default_factory=frozenset[bytes])
+
+    @property
+    def read_until(self) -> datetime:
+        """All rows that can have been seen, and changed before, have been taken."""
+        return self.start if self.position is None else self.position - OVERLAP
 
     @property
     def start(self) -> datetime:
@@ -36,6 +43,7 @@ class Cursor:
         recent = b"".join(sorted(self.recent)[:MOST_RECENT])
         return {
             "watermark_utc": self.watermark,
+            "history_utc": self.history,
             "position_utc": self.position,
             "until_utc": self.until,
             "recent": recent or None,
@@ -45,16 +53,20 @@ class Cursor:
 def read_cursor(values: Mapping[str, Any], history_start: datetime) -> Cursor:
     recent: bytes = values.get("recent") or b""
     digests = (recent[at : at + DIGEST_BYTES] for at in range(0, len(recent), DIGEST_BYTES))
+    history: datetime = values.get("history_utc") or history_start
     return Cursor(
-        values.get("watermark_utc") or history_start + OVERLAP,
+        values.get("watermark_utc") or history + OVERLAP,
+        history,
         values.get("position_utc"),
         values.get("until_utc"),
         frozenset(digests),
     )
 
 
-def digest(session_id: str, version_number: object) -> bytes:
-    return hashlib.blake2b(f"{session_id}:{version_number}".encode(), digest_size=DIGEST_BYTES).digest()
+def digest(session_id: object, version_number: object, modified: object) -> bytes:
+    """A row state; the change time belongs to it, because versions repeat after an environment is restored."""
+    state = f"{str(session_id).lower()}:{version_number}:{modified}"
+    return hashlib.blake2b(state.encode("utf-8", "replace"), digest_size=DIGEST_BYTES).digest()
 
 
 class Seen:

@@ -12,6 +12,9 @@ from shared.dataverse.web_api import Row
 from shared.schema import DIM_FLOW, DIM_MACHINE, DIM_MACHINE_GROUP, DIM_USER, Table
 from shared.times import parse_utc
 
+MODERN_FLOW, DESKTOP_FLOW = 5, 6
+RECORDING = 101
+CLOUD_FLOW = "Cloud flow"
 FLOW_TYPES: Mapping[int, str] = MappingProxyType({0: "Windows recorder", 1: "Selenium IDE", 2: "Desktop flow"})
 FLOW_STATES: Mapping[int, str] = MappingProxyType({0: "Draft", 1: "Activated", 2: "Suspended"})
 HOSTING_TYPES: Mapping[int, str] = MappingProxyType({0: "Customer", 1: "Hosted", 2: "CloudPc"})
@@ -39,7 +42,7 @@ MACHINE_STATES: Mapping[int, str] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Listing:
-    """One kind of thing that an environment lists: where, which columns, and how a row is read.
+    """One kind of thing that an environment lists: where, which columns, and how a row is read, if it is wanted.
 
     Columns without which a row means nothing are `required`; others are asked for where the environment has them.
     Key columns of machine groups hold secrets, so nothing is ever read whole.
@@ -50,8 +53,9 @@ class Listing:
     entity_set: str
     required: tuple[str, ...]
     wanted: tuple[str, ...]
-    read: Callable[[Row, Mapping[str, str]], dict[str, Any]]
+    read: Callable[[Row, Mapping[str, str]], dict[str, Any] | None]
     filter: str = ""
+    unpublished: bool = False
 
     def columns(self, attributes: frozenset[str] | None) -> tuple[str, ...]:
         def has(column: str) -> bool:
@@ -60,18 +64,25 @@ class Listing:
         return (*self.required, *(column for column in self.wanted if has(column)))
 
 
-def _flow(row: Row, upns: Mapping[str, str]) -> dict[str, Any]:
+def _flow(row: Row, upns: Mapping[str, str]) -> dict[str, Any] | None:
+    """A desktop flow or a cloud flow; what the recorder keeps in between is none."""
+    if row.get("uiflowtype") == RECORDING:
+        return None
     owner = _lower(row.get("_ownerid_value"))
     return {
         "flow_id": _lower(row.get("workflowid")),
         "name": row.get("name"),
         "owner_user_id": upns.get(owner, owner) if owner else None,
-        "flow_type": _choice(FLOW_TYPES, row.get("uiflowtype")) or "Desktop flow",
+        "flow_type": CLOUD_FLOW if row.get("category") == MODERN_FLOW else _desktop_flow_type(row),
         "state": _choice(FLOW_STATES, row.get("statecode")),
         "created_utc": parse_utc(row.get("createdon")),
         "modified_utc": parse_utc(row.get("modifiedon")),
         "is_deleted": False,
     }
+
+
+def _desktop_flow_type(row: Row) -> str:
+    return _choice(FLOW_TYPES, row.get("uiflowtype")) or FLOW_TYPES[2]
 
 
 def _machine(row: Row, _: Mapping[str, str]) -> dict[str, Any]:
@@ -118,10 +129,11 @@ FLOWS = Listing(
     DIM_FLOW,
     "workflow",
     "workflows",
-    ("workflowid", "name"),
+    ("workflowid", "name", "category"),
     ("uiflowtype", "statecode", "createdon", "modifiedon", "_ownerid_value"),
     _flow,
-    "category eq 6",
+    f"category eq {DESKTOP_FLOW} or category eq {MODERN_FLOW}",
+    unpublished=True,
 )
 MACHINES = Listing(
     DIM_MACHINE,
@@ -147,34 +159,46 @@ MACHINE_GROUPS = Listing(
     _machine_group,
 )
 LISTINGS = (USERS, FLOWS, MACHINES, MACHINE_GROUPS)
+KEPT_WHEN_EMPTY = ("name", "display_name", "entra_object_id", "user_kind")
+"""Names outlive their source; and a user is described by several environments, some of which know less."""
 
 
 def changes(
     dimension: Table,
     found: list[dict[str, Any]],
     known: Mapping[str, dict[str, Any]],
+    now: datetime,
+) -> list[dict[str, Any]]:
+    """The rows that are new or differ from what is known; a name that the source leaves empty stays as it was."""
+    changed: list[dict[str, Any]] = []
+    for row in found:
+        before = known.get(row[dimension.key[0]], {})
+        kept = {name: before.get(name) for name in KEPT_WHEN_EMPTY if row.get(name) is None}
+        merged = {**before, **row, **{name: value for name, value in kept.items() if value is not None}}
+        if {**merged, "updated_utc": None} != {**before, "updated_utc": None} or not before.get("updated_utc"):
+            changed.append({**merged, "updated_utc": now})
+    return changed
+
+
+def gone(
+    dimension: Table,
+    found: list[dict[str, Any]],
+    known: Mapping[str, dict[str, Any]],
     environment_id: str,
     now: datetime,
 ) -> list[dict[str, Any]]:
-    """The rows that differ from what is known: new and changed ones, and those that the source no longer has.
-
-    What the source forgets keeps its name and is marked; a name that it leaves empty stays as it was.
-    """
-    key = dimension.key[0]
-    changed: list[dict[str, Any]] = []
-    for row in found:
-        before = known.get(row[key], {})
-        merged = {**before, **{name: value for name, value in row.items() if value is not None}}
-        if {**merged, "updated_utc": None} != {**before, "updated_utc": None} or not before.get("updated_utc"):
-            changed.append({**merged, "updated_utc": now})
-    if "is_deleted" in dimension.column_names:
-        present = {row[key] for row in found}
-        mine = (
-            row for row in known.values() if row.get("environment_id") == environment_id and row.get("updated_utc")
-        )
-        gone = (row for row in mine if row[key] not in present and not row.get("is_deleted"))
-        changed.extend({**row, "is_deleted": True, "updated_utc": now} for row in gone)
-    return changed
+    """The rows of an environment that its source no longer has: kept as they were, and marked."""
+    if "is_deleted" not in dimension.column_names:
+        return []
+    present = {row[dimension.key[0]] for row in found}
+    return [
+        {**row, "is_deleted": True, "updated_utc": now}
+        for key, row in known.items()
+        if row.get("environment_id") == environment_id
+        and row.get("updated_utc")
+        and key not in present
+        and not row.get("is_deleted")
+    ]
 
 
 def _choice(names: Mapping[int, str], value: Any) -> str | None:

@@ -1,34 +1,48 @@
-"""What an environment is and allows: its ids, its columns, its action-log settings."""
+"""What an environment is and allows: its ids, its columns, its action-log settings, and our access to it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from shared.clock import Deadline
+from shared.dataverse.access import access_problems
+from shared.dataverse.flow_logs import readable_log_columns
+from shared.dataverse.log_settings import BOTH, STATUSES, V2, VERSIONS, LogSettings
 from shared.dataverse.sessions import readable_columns
 from shared.dataverse.web_api import Query, Row, WebApi
 from shared.errors import AccessError, Missing
 
 CURRENT_ORGANIZATION = "RetrieveCurrentOrganization(AccessType=Microsoft.Dynamics.CRM.EndpointAccessType'Default')"
-LOG_SETTINGS = ("Enabled", "OnFailure", "Disabled")
-LOG_VERSIONS = ("v1", "v2", "both")
-ORGANIZATION_COLUMNS = ("desktopflowrunactionlogsstatus", "desktopflowrunactionlogversion", "flowlogsttlinminutes")
+STATUS_COLUMN = "desktopflowrunactionlogsstatus"
+VERSION_COLUMN = "desktopflowrunactionlogversion"
+TTL_COLUMN = "flowlogsttlinminutes"
+CUSTOM_URL_COLUMN = "desktopflowrunactionlogscustomurlenabled"
+ORGANIZATION_COLUMNS = (STATUS_COLUMN, VERSION_COLUMN, TTL_COLUMN, CUSTOM_URL_COLUMN)
+NO_ROW: Row = {}
+SHORT_TTL = timedelta(days=7)
+WHERE = "Power Platform admin center, the environment, Settings, Product, Features, Desktop flow run action logs"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """An environment as its own API describes it; the log settings are empty where it has none."""
+    """An environment as its own API describes it.
+
+    `access_problems` are what keeps us from data that is there, `remarks` what the environment's settings keep
+    from being there; both in sentences for an administrator.
+    """
 
     environment_id: str
     organization_id: str
     name: str
     url: str
     session_columns: tuple[str, ...]
-    log_setting: str | None
-    log_version_setting: str | None
+    logs: LogSettings
     checked_utc: datetime
+    access_problems: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def read_profile(api: WebApi, name: str, now: datetime, deadline: Deadline) -> Profile:
@@ -37,25 +51,43 @@ def read_profile(api: WebApi, name: str, now: datetime, deadline: Deadline) -> P
     Raises:
         AccessError: it does not let us in, or does not tell its id.
     """
-    organization = _organization(api, deadline)
-    settings = _settings(api, deadline)
+    user = api.document("WhoAmI", deadline)
+    organization = _organization(api, user, deadline)
+    logs = _log_settings(api, deadline)
+    needs_flow_logs = bool(logs.columns) and logs.version in (V2, BOTH)
+    problems = access_problems(api, str(user.get("UserId")), flow_logs=needs_flow_logs, deadline=deadline)
     return Profile(
         environment_id=_id(organization, "EnvironmentId"),
         organization_id=_id(organization, "OrganizationId"),
         name=name,
         url=api.api.origin,
         session_columns=readable_columns(attributes_of(api, "flowsession", deadline)),
-        log_setting=_choice(LOG_SETTINGS, settings.get(ORGANIZATION_COLUMNS[0])),
-        log_version_setting=_choice(LOG_VERSIONS, settings.get(ORGANIZATION_COLUMNS[1])),
+        logs=logs,
         checked_utc=now,
+        access_problems=tuple(problems),
+        remarks=tuple(log_remarks(logs)),
     )
 
 
-def _organization(api: WebApi, deadline: Deadline) -> Row:
+def log_remarks(logs: LogSettings) -> Iterator[str]:
+    """What the settings of action logs keep from being there, and where to change that."""
+    if logs.status == "Disabled":
+        yield f"Runs that a cloud flow starts write no action logs. To have them: {WHERE}, Enabled."
+    if logs.status == "OnFailure":
+        yield f"Only failed runs that a cloud flow starts write action logs. To have all: {WHERE}, Enabled."
+    if logs.custom_url:
+        yield f"Action logs go to an address of your own, where this app can't read them. To have them: {WHERE}."
+    ttl = timedelta(minutes=logs.ttl_minutes or 0)
+    if logs.version in (V2, BOTH) and timedelta(0) < ttl < SHORT_TTL:
+        yield (
+            f"The service throws action logs in the table flowlogs away after {ttl / timedelta(hours=1):g} hours; "
+            f"an outage longer than that loses them. Let them live for {SHORT_TTL.days} days or more: {WHERE}."
+        )
+
+
+def _organization(api: WebApi, user: Row, deadline: Deadline) -> Row:
     """The environment's own ids; where it does not tell the environment's, the organization's stands for it."""
-    detail = _detail(api, deadline)
-    if not detail.get("OrganizationId"):
-        detail = {**api.document("WhoAmI", deadline), **detail}
+    detail = {**user, **_detail(api, deadline)}
     if not detail.get("OrganizationId"):
         raise AccessError(f"{api.api.origin} does not tell its organization.", "Check the environment's URL.")
     return {**detail, "EnvironmentId": detail.get("EnvironmentId") or detail["OrganizationId"]}
@@ -68,20 +100,34 @@ def _detail(api: WebApi, deadline: Deadline) -> Row:
         return {}
 
 
-def _settings(api: WebApi, deadline: Deadline) -> Row:
+def _log_settings(api: WebApi, deadline: Deadline) -> LogSettings:
     """The organization's settings of desktop-flow logs, as far as its version of Dataverse has them."""
+    row = _organization_row(api, deadline)
+    ttl = row.get(TTL_COLUMN)
+    return LogSettings(
+        status=_choice(STATUSES, row.get(STATUS_COLUMN)),
+        version=_choice(VERSIONS, row.get(VERSION_COLUMN)),
+        ttl_minutes=ttl if isinstance(ttl, int) else None,
+        custom_url=row.get(CUSTOM_URL_COLUMN) is True,
+        columns=readable_log_columns(attributes_of(api, "flowlog", deadline)),
+    )
+
+
+def _organization_row(api: WebApi, deadline: Deadline) -> Row:
     known = attributes_of(api, "organization", deadline) or frozenset()
     columns = tuple(column for column in ORGANIZATION_COLUMNS if column in known)
-    rows = api.rows(Query("organizations", ("organizationid", *columns)), deadline)
-    return next(rows, cast("Row", {}))
+    try:
+        return next(api.rows(Query("organizations", ("organizationid", *columns)), deadline), NO_ROW)
+    except AccessError:
+        return NO_ROW  # which privilege that takes is among the access problems
 
 
 def attributes_of(api: WebApi, entity: str, deadline: Deadline) -> frozenset[str] | None:
-    """The columns of a table; `None` where the environment does not describe its tables."""
+    """The columns of a table; `None` where the environment has no such table or does not describe it to us."""
     query = Query(f"EntityDefinitions(LogicalName='{entity}')/Attributes", ("LogicalName",))
     try:
         return frozenset(str(row.get("LogicalName", "")) for row in api.rows(query, deadline))
-    except Missing:
+    except (Missing, AccessError):
         return None
 
 

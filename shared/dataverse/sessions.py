@@ -230,31 +230,34 @@ def read_session(row: Row, environment_id: str, upns: Mapping[str, str], now: da
     )
 
 
-def succeed(known: Session | None, newer: Session, now: datetime, log_expected: LogStatus) -> Session | None:
+def succeed(known: Session | None, newer: Session, now: datetime) -> Session | None:
     """The state to keep when `newer` arrives after `known`: `None` if it is older than what is known.
 
     Older is what has a lower version and no later change time: after an environment is restored from a backup
     its versions start again from below, but its clock does not.
     A state that was known already keeps its `ingested_utc`; a new one gets a greater one, whatever the clock
     says, so that `ingested_utc` alone orders the states of a run. What is known of the action log stays,
-    unless the row names another file now. `log_expected` is what a finished run without a log starts with.
+    unless the row names another file now, or the run was opened again: then its log is awaited again.
+    A run that was marked as deleted and is met again has come back.
     """
     if known is None:
-        return replace(newer, log_status=log_expected if newer.is_finished else None)
-    if newer.version_number == known.version_number and newer.modified_utc <= known.modified_utc:
-        return known
-    if newer.version_number < known.version_number and newer.modified_utc <= known.modified_utc:
-        return None
+        return replace(newer, log_status=LogStatus.PENDING if newer.is_finished else None)
+    if newer.modified_utc <= known.modified_utc and newer.version_number <= known.version_number:
+        if known.deleted_at_source_utc is not None:
+            return amended(known, now, deleted_at_source_utc=None)
+        return known if newer.version_number == known.version_number else None
     log = {name: getattr(known, name) for name in LOG_FIELDS}
-    if newer.is_finished and (not known.log_status or newer.log_file_id not in (None, known.log_file_id)):
-        log["log_status"] = log_expected
+    if not newer.is_finished:
+        log["log_status"] = None
+    elif not known.is_finished or newer.log_file_id not in (None, known.log_file_id):
+        log["log_status"] = LogStatus.PENDING
     ingested = max(now, known.ingested_utc + MILLISECOND)
     return replace(newer, **log, deleted_at_source_utc=None, ingested_utc=ingested)
 
 
-def with_log(session: Session, now: datetime, **log: Any) -> Session:
-    """The run with what is now known of its action log."""
-    return replace(session, **log, ingested_utc=max(now, session.ingested_utc + MILLISECOND))
+def amended(session: Session, now: datetime, **changes: Any) -> Session:
+    """The run with what this app has learnt of it; a state of its own, later than the one before."""
+    return replace(session, **changes, ingested_utc=max(now, session.ingested_utc + MILLISECOND))
 
 
 def _context(value: Any) -> Mapping[str, Any]:

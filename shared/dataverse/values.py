@@ -44,15 +44,20 @@ class ValueRules:
 
     def _text(self, raw: bytes) -> str | None:
         document = _decoded(raw)
-        reduced = self._value("", document) if document else None
-        return msgspec.json.encode(reduced).decode() if reduced else None
+        if not document:
+            return None
+        reduced = self._members(document) if isinstance(document, dict) else self._value("", document)
+        return msgspec.json.encode(reduced).decode()
+
+    def _members(self, members: Any) -> dict[str, Any]:
+        return {key: self._value(key, member) for key, member in members.items()}
 
     def _value(self, name: str, value: Any) -> Any:
         if isinstance(value, dict):
             members = cast("dict[str, Any]", value)
             if members.keys() >= {"value", "variableName"} or members.keys() == {"value"}:
                 return self._parameter(name, members)
-            return {key: self._value(key, member) for key, member in members.items()}
+            return self._members(members)
         if isinstance(value, list):
             return [self._value(name, item) for item in cast("list[Any]", value)]
         return self._kept(name, "", value)

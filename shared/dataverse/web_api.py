@@ -14,6 +14,7 @@ import msgspec
 
 from shared.clock import Deadline
 from shared.errors import AccessError, Defer, Missing, TooLarge
+from shared.json_text import sanitized
 from shared.net.api import Api, same_origin
 from shared.net.transport import MEBIBYTE, Reply
 
@@ -33,12 +34,17 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Query:
-    """Rows of one table: OData clauses without their dollar signs' escaping."""
+    """Rows of one table: OData clauses without their dollar signs' escaping; `unpublished` asks for drafts too."""
 
     table: str
     select: tuple[str, ...]
     filter: str = ""
     orderby: str = ""
+    unpublished: bool = False
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {**HEADERS, "MSCRM.IncludeUnpublished": "true"} if self.unpublished else HEADERS
 
     def path(self) -> str:
         clauses = {"$select": ",".join(self.select), "$filter": self.filter, "$orderby": self.orderby}
@@ -75,7 +81,7 @@ class WebApi:
         environment's API, and never twice.
         """
         url: str | None = self.root + query.path()
-        headers = {**HEADERS, "Prefer": f"odata.maxpagesize={page_rows}"}
+        headers = {**query.headers, "Prefer": f"odata.maxpagesize={page_rows}"}
         seen: set[str] = set()
         while url:
             seen.add(url)
@@ -139,10 +145,18 @@ def _whole_size(reply: Reply, at: int) -> int:
     return at + 1 if len(reply.body) == CHUNK_BYTES else at
 
 
+def _decoded(body: bytes) -> Any:
+    """JSON; where text in it breaks off inside a character, that one is replaced and no row is lost for it."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return msgspec.json.decode(b"".join(sanitized([body])))
+
+
 def _json_object(reply: Reply) -> Row:
     try:
-        document = msgspec.json.decode(reply.body)
-    except msgspec.DecodeError as error:
+        document = _decoded(reply.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Defer(f"The answer is no JSON: {error}", MALFORMED_RETRY_S) from error
     if not isinstance(document, dict):
         raise Defer("The answer is no JSON object.", MALFORMED_RETRY_S)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import IO, Any
 
 import pyarrow as pa
 
 from shared.app import App
 from shared.clock import Deadline
-from shared.dataverse.action_log import read_actions, sanitized
+from shared.dataverse.action_log import ActionRecord, read_actions
 from shared.dataverse.actions import ActionTable, LogSummary
+from shared.dataverse.flow_logs import FlowLog, read_flow_log
 from shared.dataverse.log_messages import LogRequest, read_request
-from shared.dataverse.sessions import LogStatus, Outcome, Session, with_log
+from shared.dataverse.log_settings import GRACE, SETTLE, V1, V2, LogSettings
+from shared.dataverse.sessions import LogStatus, Outcome, Session, amended
 from shared.dataverse.values import ValueRules
 from shared.errors import AccessError, Defer, Missing, TooLarge, Unreadable
-from shared.functions.poll_flow_sessions import stage_sessions
+from shared.functions.intake import stage_sessions
+from shared.json_text import sanitized
 from shared.publishing.staging import Destination, spool
 from shared.schema import FACT_FLOW_ACTION
 from shared.settings import Environment
@@ -29,7 +33,6 @@ log = logging.getLogger("flowtrail")
 
 DEADLINE_S = 240.0
 RESERVE_S = 40.0
-GRACE = timedelta(hours=24)
 SHORTEST_DELAY_S = 30.0
 LONGEST_DELAY_S = 4 * 3600.0
 WINDOW_BYTES = 1024 * 1024
@@ -73,6 +76,11 @@ class _Group:
         self.sessions.append(session)
         self.outcomes[session.session_id] = outcome
 
+    def holds(self) -> Iterator[str]:
+        for session in self.sessions:
+            version = self.outcomes[session.session_id].get("log_version")
+            yield f"{session.session_id} {version} {session.log_file_id}"
+
 
 class _Decoding:
     """The work of one message: actions are durable before the register knows of them, and that before it ends."""
@@ -83,6 +91,8 @@ class _Decoding:
         self.environment = environment
         self.request = request
         self.deadline = deadline
+        known = app.environments.known(environment)
+        self.logs = known.logs if known else LogSettings()
         settings = app.settings
         self.rules = ValueRules(settings.action_values, settings.redact_names, settings.max_value_chars)
         self.group = _Group()
@@ -117,63 +127,134 @@ class _Decoding:
         return [registered.session for registered in found.values() if registered.session.is_finished]
 
     def _one(self, session: Session) -> None:
+        """Take the log from the first place that has it.
+
+        A refusal where the settings let nothing be written is no news; one where a log may lie is.
+        """
+        refused: AccessError | None = None
+        for generation in self.logs.generations(session):
+            try:
+                if self._found(generation, session):
+                    return
+            except Missing:
+                continue
+            except AccessError as error:
+                if self.logs.expects(generation, session):
+                    refused = error
+        if session.log_status not in AWAITED:
+            self.group.add(session)  # loaded before its message came again, and gone since: it stays loaded
+        elif refused is None:
+            self._missing(session)
+        else:
+            log.error("The action log of run %s is refused: %s", session.session_id, refused)
+            self.group.add(session, log_status=LogStatus.FORBIDDEN)
+
+    def _found(self, generation: str, session: Session) -> bool:
+        return self._from_file(session) if generation == V1 else self._from_table(session)
+
+    def _from_file(self, session: Session) -> bool:
+        """The first generation: a file at the run's row."""
+        path = f"flowsessions({session.session_id})/additionalcontext"
         with spool() as file:
             try:
-                for chunk in self.api.file(f"flowsessions({session.session_id})/additionalcontext", self.deadline):
+                for chunk in self.api.file(path, self.deadline):
                     file.write(chunk)
                 self._decode(session, file)
-            except Missing:
-                self._missing(session)
             except TooLarge as error:
-                self._unusable(session, LogStatus.TOO_LARGE, str(error), None)
+                self._unusable(session, LogStatus.TOO_LARGE, V1, str(error), None)
             except Unreadable as error:
-                self._unusable(session, LogStatus.UNREADABLE, str(error), file)
-            except AccessError as error:
-                log.error("The action log of run %s is refused: %s", session.session_id, error)  # noqa: TRY400
-                self.group.add(session, log_status=LogStatus.FORBIDDEN)
+                self._unusable(session, LogStatus.UNREADABLE, V1, str(error), file)
+        return True
 
     def _decode(self, session: Session, file: IO[bytes]) -> None:
         try:
-            table = self._table(session, _windows(file))
+            table = self._table(session, read_actions(_windows(file)))
         except Unreadable:
-            table = self._table(session, sanitized(_windows(file)))
-        self.group.tables.append(table)
-        self.group.add(session, log_status=LogStatus.LOADED, log_version="v1", **_summary(session, table.summary))
+            table = self._table(session, read_actions(sanitized(_windows(file))))
+        self._loaded(session, table, V1)
 
-    def _table(self, session: Session, windows: Iterator[bytes]) -> ActionTable:
+    def _from_table(self, session: Session) -> bool:
+        """The second generation: rows of `flowlogs`. They come one by one, so a young run's are waited for."""
+        if self._age(session) < SETTLE:
+            self.later.append(session)
+            return True
+        try:
+            with closing(read_flow_log(self.api, session.session_id, self.logs.columns, self.deadline)) as rows:
+                if rows:
+                    self._loaded(session, self._table(session, rows.batches()), V2)
+                    self._note_unreadable(session, rows)
+                return bool(rows)
+        except TooLarge as error:
+            self._unusable(session, LogStatus.TOO_LARGE, V2, str(error), None)
+            return True
+
+    def _table(self, session: Session, batches: Iterable[Sequence[ActionRecord]]) -> ActionTable:
         table = ActionTable(session, self.rules)
         try:
-            table.extend(read_actions(windows))
+            table.extend(batches)
         except BaseException:
             table.close()
             raise
         return table
 
-    def _missing(self, session: Session) -> None:
-        """No file yet: wait a while that grows with the run's age, and after a day take it that none comes."""
-        if self.app.clock.now() - session.modified_utc > GRACE:
-            self.group.add(session, log_status=LogStatus.ABSENT)
-        else:
-            self.later.append(session)
+    def _loaded(self, session: Session, table: ActionTable, version: str) -> None:
+        self.group.tables.append(table)
+        outcome = _summary(session, table.summary)
+        self.group.add(session, log_status=LogStatus.LOADED, log_version=version, **outcome)
 
-    def _unusable(self, session: Session, status: LogStatus, reason: str, file: IO[bytes] | None) -> None:
+    def _age(self, session: Session) -> timedelta:
+        return self.app.clock.now() - session.modified_utc
+
+    def _missing(self, session: Session) -> None:
+        """There is no log: yet, because of the settings, or at all.
+
+        The file of a run arrives about a second after the row; a wait that grows with the run's age gives it a
+        day. Where the settings let none be written, a short wait is enough.
+        """
+        age = self._age(session)
+        if not self.logs.expects_any(session) and age >= SETTLE:
+            self.group.add(session, log_status=LogStatus.DISABLED)
+        elif age <= GRACE:
+            self.later.append(session)
+        else:
+            self._note_expired(session, age)
+            self.group.add(session, log_status=LogStatus.ABSENT)
+
+    def _note_expired(self, session: Session, age: timedelta) -> None:
+        """One gap for a day of runs whose logs the service no longer keeps."""
+        if self.logs.expired(session, age):
+            begin = datetime.combine(session.day, datetime.min.time(), session.created_utc.tzinfo)
+            reason = f"The environment keeps action logs for {self.logs.ttl_minutes} minutes only."
+            self._gap(begin, begin + timedelta(days=1), "action logs expired", session.day.isoformat(), reason)
+
+    def _note_unreadable(self, session: Session, rows: FlowLog) -> None:
+        if rows.unreadable:
+            reason = f"{rows.unreadable} of {len(rows)} rows of the log can't be read; the others are kept."
+            self._gap(*_span(session), "action log partly unreadable", session.session_id, reason)
+
+    def _unusable(
+        self, session: Session, status: LogStatus, version: str, reason: str, file: IO[bytes] | None
+    ) -> None:
         """Keep the file as it came, say why it can't be used, and note the gap."""
         if file is not None:
             file.seek(0)
             name = f"unreadable/{session.environment_id}/date={session.day.isoformat()}/{session.session_id}.bin"
             self.app.storage.blobs.put(Container.RAW, name, file)
+        self._gap(*_span(session), f"action log {status.value}", session.session_id, reason)
+        self.group.add(session, log_status=status, log_version=version)
+
+    def _gap(self, begin: datetime, end: datetime, kind: str, subject: str, reason: str) -> None:
         self.app.journal.lost(
             Gap(
                 source=self.environment.name,
-                from_utc=session.created_utc,
-                to_utc=session.completed_utc or session.modified_utc,
-                kind=f"action log {status.value}",
-                subject=session.session_id,
+                from_utc=begin,
+                to_utc=end,
+                kind=kind,
+                subject=subject,
                 reason=reason,
                 noticed_utc=self.app.clock.now(),
             )
         )
-        self.group.add(session, log_status=status)
 
     def _flush(self) -> None:
         """Stage the actions, then note the outcome in the register, then stage the runs as they are now."""
@@ -182,8 +263,8 @@ class _Decoding:
             return
         try:
             if group.tables:
-                holds = [f"{session.session_id} {session.log_file_id}" for session in group.sessions]
-                self.app.staging.put(Destination(FACT_FLOW_ACTION, self.request.day), _rows(group.tables), holds)
+                destination = Destination(FACT_FLOW_ACTION, self.request.day)
+                self.app.staging.put(destination, _rows(group.tables), group.holds())
         finally:
             for table in group.tables:
                 table.close()
@@ -191,11 +272,11 @@ class _Decoding:
         stage_sessions(self.app, kept)
 
     def _put_back_pending(self) -> None:
-        """Ask again later for the files that are not there yet."""
+        """Ask again later for the logs that are not there yet."""
         if self.later:
-            now = self.app.clock.now()
-            age_s = min((now - session.modified_utc).total_seconds() for session in self.later)
-            self._put_back(self.later, min(max(age_s, SHORTEST_DELAY_S), LONGEST_DELAY_S))
+            age = min(map(self._age, self.later))
+            delay_s = max(SHORTEST_DELAY_S, age.total_seconds(), (SETTLE - age).total_seconds())
+            self._put_back(self.later, min(delay_s, LONGEST_DELAY_S))
 
     def _put_back(self, sessions: list[Session], delay_s: float) -> None:
         request = self.request.only(session.session_id for session in sessions)
@@ -206,9 +287,15 @@ def _noting(group: _Group, now: Callable[[], Any]) -> Callable[[Session, Session
     """The change that notes each run's outcome on the newest state that the register has of it."""
 
     def change(session: Session, known: Session | None) -> Session | None:
-        return with_log(known or session, now(), **group.outcomes[session.session_id])
+        return amended(known or session, now(), **group.outcomes[session.session_id])
 
     return change
+
+
+def _span(session: Session) -> tuple[datetime, datetime]:
+    """From the run's begin to its end; the row of a local run is created after the run has ended."""
+    end = session.completed_utc or session.modified_utc
+    return min(session.started_utc or session.created_utc, session.created_utc, end), end
 
 
 def _rows(tables: list[ActionTable]) -> Iterator[pa.Table]:

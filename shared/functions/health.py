@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,6 +16,7 @@ from shared.dataverse.cursor import read_cursor
 from shared.functions.poll_audit_content import CURSOR as FEED_CURSOR
 from shared.functions.poll_flow_sessions import CURSOR as SESSIONS_CURSOR
 from shared.settings import Schedules
+from shared.state.journal import HARMLESS
 from shared.state.names import Queue
 
 MISSED_TICKS = 3
@@ -44,13 +45,17 @@ class FunctionHealth:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceHealth:
-    """`lag_s` is the age of the place up to which the source has been read."""
+    """`lag_s` is the age of the place up to which the source has been read.
+
+    A `problem` keeps data from being read; a `remark` tells of settings that keep it from being there.
+    """
 
     name: str
     kind: str
     read_until_utc: datetime | None
-    lag_s: int | None
-    problem: str | None
+    lag_s: int
+    problem: str | None = None
+    remark: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,9 +99,9 @@ def look(app: App) -> Health:
     first = app.journal.first_seen(now)
     beats = app.journal.heartbeats()
     functions = [_function(name, app.settings.schedules, beats.get(name, {}), first, now) for name in TIMERS]
-    sources = [*_environments(app, now), *_feeds(app, now)]
+    sources = [*_environments(app, first, now), *_feeds(app, first, now)]
     queues = [_queue(app, queue) for queue in Queue]
-    gaps = sum(gap.noticed_utc > now - DAY for gap in app.journal.gaps())
+    gaps = sum(gap.noticed_utc > now - DAY and gap.kind not in HARMLESS for gap in app.journal.gaps())
     return Health(
         at_utc=now,
         functions=functions,
@@ -131,7 +136,7 @@ def is_late(schedule: str, last: datetime, now: datetime) -> bool:
     return next(ticks) + SLACK < now
 
 
-def _environments(app: App, now: datetime) -> Iterator[SourceHealth]:
+def _environments(app: App, first: datetime, now: datetime) -> Iterator[SourceHealth]:
     known = {entity.row: entity for entity in app.environments.all()}
     places = app.checkpoints.all(SESSIONS_CURSOR)
     for environment in app.settings.environments:
@@ -140,22 +145,22 @@ def _environments(app: App, now: datetime) -> Iterator[SourceHealth]:
         until = (
             read_cursor(place.values, now).position or read_cursor(place.values, now).watermark if place else None
         )
-        problem = entity.get("access_problem") if entity else None
-        yield _source(environment.name, "environment", until, problem, now)
+        problem, remark = (entity.get(name) if entity else None for name in ("access_problem", "remarks"))
+        yield replace(_source(environment.name, "environment", until, first, now), problem=problem, remark=remark)
 
 
-def _feeds(app: App, now: datetime) -> Iterator[SourceHealth]:
+def _feeds(app: App, first: datetime, now: datetime) -> Iterator[SourceHealth]:
     places = app.checkpoints.all(FEED_CURSOR)
     for content_type in app.settings.audit_content_types:
         place = places.get(content_type)
-        yield _source(
-            content_type, "audit", read_feed_cursor(place.values).watermark if place else None, None, now
-        )
+        until = read_feed_cursor(place.values).watermark if place else None
+        yield _source(content_type, "audit", until, first, now)
 
 
-def _source(name: str, kind: str, until: datetime | None, problem: str | None, now: datetime) -> SourceHealth:
-    lag_s = round((now - until).total_seconds()) if until else None
-    return SourceHealth(name=name, kind=kind, read_until_utc=until, lag_s=lag_s, problem=problem)
+def _source(name: str, kind: str, until: datetime | None, first: datetime, now: datetime) -> SourceHealth:
+    """A source that was never read is behind since the app first ran."""
+    lag_s = round((now - (until or first)).total_seconds())
+    return SourceHealth(name=name, kind=kind, read_until_utc=until, lag_s=lag_s)
 
 
 def _queue(app: App, queue: Queue) -> QueueHealth:
@@ -173,7 +178,7 @@ def _reasons(
     for source in sources:
         if source.problem:
             yield f"{source.name} can't be read: {source.problem}"
-        elif source.lag_s is not None and source.lag_s > MOST_LAG.total_seconds():
+        elif source.lag_s > MOST_LAG.total_seconds():
             yield f"{source.name} is {source.lag_s // 60} minutes behind"
     for queue in queues:
         if queue.poison:

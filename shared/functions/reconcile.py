@@ -9,20 +9,15 @@ from functools import partial
 from shared.app import App
 from shared.audit.cursor import MARGIN, RETENTION, SETTLE
 from shared.clock import Deadline
-from shared.dataverse.log_messages import requests_for
-from shared.dataverse.sessions import LogStatus, Session
+from shared.functions.reconcile_runs import reconcile_runs
 from shared.functions.sources import Tally, each_source
 from shared.intervals import Interval, pieces
 from shared.net.api import NotSubscribed
-from shared.settings import Environment
-from shared.state.names import Queue
 
 log = logging.getLogger("flowtrail")
 
 FUNCTION = "reconcile"
 DEADLINE_S = 480.0
-LONG_PENDING = timedelta(hours=6)
-RETRIED = (LogStatus.PENDING, LogStatus.FORBIDDEN)
 
 
 def run(app: App) -> None:
@@ -32,7 +27,7 @@ def run(app: App) -> None:
         FUNCTION,
         {
             **{name: partial(list_again, app, name, deadline) for name in app.settings.audit_content_types},
-            **{env.name: partial(ask_again, app, env, deadline) for env in app.settings.environments},
+            **{env.name: partial(reconcile_runs, app, env, deadline) for env in app.settings.environments},
         },
     )
 
@@ -52,19 +47,3 @@ def list_again(app: App, content_type: str, deadline: Deadline, tally: Tally) ->
         log.info("Nothing of %s can be listed yet: %s", content_type, error)
     if tally.rows_written:
         log.warning("%d content blobs of %s were listed late", tally.rows_written, content_type)
-
-
-def ask_again(app: App, environment: Environment, deadline: Deadline, tally: Tally) -> None:
-    """Ask again for the action logs that have been waiting long, or were refused: their messages may be lost."""
-    environment_id = app.profile(environment, deadline).environment_id
-    waiting = [session for status in RETRIED for session in _waiting(app, status, environment_id)]
-    tally.rows_read = len(waiting)
-    for request in requests_for(environment.url, waiting):
-        app.storage.queues.send(Queue.ADDITIONAL_CONTEXT, request.body())
-    tally.rows_written = len(waiting)
-
-
-def _waiting(app: App, status: LogStatus, environment_id: str) -> list[Session]:
-    latest = app.clock.now() - LONG_PENDING
-    found = (registered.session for registered in app.register.with_log_status(status))
-    return [run for run in found if run.environment_id == environment_id and run.modified_utc < latest]

@@ -18,6 +18,7 @@ color:var(--text)}
 h1{font-size:1.5rem}h2{font-size:1.1rem;margin:1.5rem 0 .5rem}
 table{border-collapse:collapse;width:100%;display:block;overflow-x:auto}
 th,td{text-align:left;padding:.4rem .8rem .4rem 0;border-bottom:1px solid var(--edge);vertical-align:top}
+td{white-space:pre-line}
 .good{color:var(--good)}.bad{color:var(--bad)}
 """
 
@@ -32,7 +33,9 @@ def page(health: Health) -> str:
     return _document(
         _verdict(health.reasons),
         _table(
-            "Sources", ("Source", "Kind", "Read until (UTC)", "Behind", "Problem"), map(_source, health.sources)
+            "Sources",
+            ("Source", "Kind", "Read until (UTC)", "Behind", "Problems and remarks"),
+            map(_source, health.sources),
         ),
         _table(
             "Functions",
@@ -70,8 +73,9 @@ def _table(title: str, heads: tuple[str, ...], rows: map[tuple[str, ...]]) -> st
 
 
 def _source(source: SourceHealth) -> tuple[str, ...]:
-    behind = "" if source.lag_s is None else f"{source.lag_s // 60} min"
-    return source.name, source.kind, _when(source.read_until_utc), behind, source.problem or ""
+    behind = f"{source.lag_s // 60} min"
+    told = "\n".join(filter(None, (source.problem, source.remark)))
+    return source.name, source.kind, _when(source.read_until_utc), behind, told
 
 
 def _function(function: FunctionHealth) -> tuple[str, ...]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from shared.app import App
 from shared.clock import Deadline
-from shared.dataverse.inventory import FLOWS, LISTINGS, MACHINE_GROUPS, MACHINES, Listing, changes
+from shared.dataverse.inventory import FLOWS, LISTINGS, MACHINE_GROUPS, MACHINES, Listing, changes, gone
 from shared.dataverse.profile import Profile, attributes_of, read_profile
 from shared.dataverse.web_api import Query, WebApi
 from shared.errors import AccessError, Missing
@@ -45,17 +46,28 @@ def run(app: App) -> None:
 
 
 def sync_environment(app: App, environment: Environment, known: Known, deadline: Deadline, tally: Tally) -> None:
+    """Take what an environment has; what it refuses keeps nothing else from being taken."""
     api, now = app.web_api(environment), app.clock.now()
     try:
         profile = read_profile(api, environment.name, now, deadline)
     except AccessError as error:
         app.environments.note_problem(environment, str(error), now)
+        _stage_problem(app, environment, str(error))
         raise
     app.environments.save(environment, profile)
     sync = _Sync(app, environment, api, profile, known, deadline, tally)
     sync.environment_itself()
-    for listing in LISTINGS:
-        sync.listing(listing)
+    refusals = [refusal for listing in LISTINGS if (refusal := sync.listing(listing))]
+    if refusals:
+        raise AccessError(f"{environment.name} refuses a part of its inventory.", "\n".join(map(str, refusals)))
+
+
+def _stage_problem(app: App, environment: Environment, problem: str) -> None:
+    """Show the problem in the report too, if it is known which environment this is."""
+    known = app.environments.known(environment)
+    if known:
+        profile = replace(known, access_problems=(problem,), checked_utc=app.clock.now())
+        _stage(app, DIM_ENVIRONMENT, [{**_environment_row(profile), "updated_utc": profile.checked_utc}])
 
 
 @dataclass(frozen=True)
@@ -69,31 +81,32 @@ class _Sync:
     tally: Tally
 
     def environment_itself(self) -> None:
-        profile = self.profile
-        row = {
-            "environment_id": profile.environment_id,
-            "name": profile.name,
-            "url": profile.url,
-            "organization_id": profile.organization_id,
-            "log_setting": profile.log_setting,
-            "log_version_setting": profile.log_version_setting,
-        }
-        self._stage(
-            DIM_ENVIRONMENT, changes(DIM_ENVIRONMENT, [row], self.known[DIM_ENVIRONMENT.name], "", self._now)
-        )
+        row, known = _environment_row(self.profile), self.known[DIM_ENVIRONMENT.name]
+        _stage(self.app, DIM_ENVIRONMENT, changes(DIM_ENVIRONMENT, [row], known, self._now))
 
-    def listing(self, listing: Listing) -> None:
-        """Take what an environment lists; a table that it lacks has nothing."""
+    def listing(self, listing: Listing) -> AccessError | None:
+        """Take what an environment lists, and return its refusal; a table that it lacks has nothing."""
         try:
             found = self._found(listing)
         except Missing:
-            return
+            return None
+        except AccessError as refusal:
+            return refusal
         self.tally.rows_read += len(found)
         dimension = listing.dimension
-        changed = changes(dimension, found, self.known[dimension.name], self.profile.environment_id, self._now)
+        changed = self._changed(dimension, found)
         self._remember(dimension, changed)
-        self._stage(dimension, changed)
+        _stage(self.app, dimension, changed)
         self.tally.rows_written += len(changed)
+        return None
+
+    def _changed(self, dimension: Table, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What is new or different, and what is gone, unless rows may only be kept from us."""
+        known = self.known[dimension.name]
+        changed = changes(dimension, found, known, self._now)
+        if not self.profile.access_problems:
+            changed += gone(dimension, found, known, self.profile.environment_id, self._now)
+        return changed
 
     @property
     def _now(self) -> Any:
@@ -101,15 +114,15 @@ class _Sync:
 
     def _found(self, listing: Listing) -> list[dict[str, Any]]:
         columns = listing.columns(attributes_of(self.api, listing.entity, self.deadline))
-        rows = list(self.api.rows(Query(listing.entity_set, columns, listing.filter), self.deadline))
+        query = Query(listing.entity_set, columns, listing.filter, unpublished=listing.unpublished)
+        rows = list(self.api.rows(query, self.deadline))
         owners = {str(row["_ownerid_value"]).lower() for row in rows if row.get("_ownerid_value")}
         upns = self.app.user_names(self.environment).of(owners, self.deadline)
-        key = listing.dimension.key[0]
-        found = {row[key]: row for row in (listing.read(row, upns) for row in rows) if row[key]}
+        found = [row for row in (listing.read(row, upns) for row in rows) if row]
         if "environment_id" in listing.dimension.column_names:
-            for row in found.values():
+            for row in found:
                 row["environment_id"] = self.profile.environment_id
-        return list(found.values())
+        return _once(listing.dimension.key[0], found)
 
     def _remember(self, dimension: Table, changed: Iterable[dict[str, Any]]) -> None:
         if dimension.name not in STATE_TABLES:
@@ -119,11 +132,32 @@ class _Sync:
         operations = [Operation(Write.UPSERT, partition, row[key], row) for row in changed]
         self.app.storage.table(table).write_all(operations)
 
-    def _stage(self, dimension: Table, changed: list[dict[str, Any]]) -> None:
-        if changed:
-            key = dimension.key[0]
-            holds = (f"{row[key]} {iso_utc(row['updated_utc'])}" for row in changed)
-            self.app.staging.put(Destination(dimension, None), [rows_of(dimension, changed)], holds)
+
+def _once(key: str, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each id: a flow with a draft and a published copy is listed twice, and the newer one counts."""
+    oldest = datetime.min.replace(tzinfo=UTC)
+    ordered = sorted(found, key=lambda row: row.get("modified_utc") or oldest)
+    return list({row[key]: row for row in ordered if row[key]}.values())
+
+
+def _environment_row(profile: Profile) -> dict[str, Any]:
+    return {
+        "environment_id": profile.environment_id,
+        "name": profile.name,
+        "url": profile.url,
+        "organization_id": profile.organization_id,
+        "log_setting": profile.logs.status,
+        "log_version_setting": profile.logs.version,
+        "access_problem": "\n".join(profile.access_problems) or None,
+        "remarks": "\n".join(profile.remarks) or None,
+    }
+
+
+def _stage(app: App, dimension: Table, changed: list[dict[str, Any]]) -> None:
+    if changed:
+        key = dimension.key[0]
+        holds = (f"{row[key]} {iso_utc(row['updated_utc'])}" for row in changed)
+        app.staging.put(Destination(dimension, None), [rows_of(dimension, changed)], holds)
 
 
 def _published(app: App, dimension: Table) -> dict[str, dict[str, Any]]:

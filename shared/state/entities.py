@@ -68,10 +68,15 @@ class Entities:
             return None
 
     def query(
-        self, filter_: str, parameters: Mapping[str, Any] | None = None, select: Sequence[str] | None = None
+        self,
+        filter_: str,
+        parameters: Mapping[str, Any] | None = None,
+        select: Sequence[str] | None = None,
+        page_entities: int | None = None,
     ) -> Iterator[Entity]:
-        found = self._client.query_entities(filter_, parameters=dict(parameters or {}), select=_with_keys(select))
-        return map(_read, found)
+        """The entities that match, in the order of their keys."""
+        given = {"parameters": dict(parameters or {}), "select": _with_keys(select)}
+        return map(_read, self._client.query_entities(filter_, results_per_page=page_entities, **given))
 
     def partition(self, partition: str, select: Sequence[str] | None = None) -> Iterator[Entity]:
         return self.query("PartitionKey eq @partition", {"partition": partition}, select)

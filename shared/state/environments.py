@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime, timedelta
+from typing import Any
 
+from shared.dataverse.log_settings import LogSettings
 from shared.dataverse.profile import Profile
 from shared.settings import Environment
 from shared.state.entities import Entities, Entity, Operation, Write
 
 PARTITION = "environment"
 FRESH = timedelta(hours=24)
-KEPT_FIELDS = tuple(Profile.__dataclass_fields__)
+IDENTITY = ("environment_id", "organization_id", "name", "url")
+LOG_PREFIX = "log_"
 
 
 class EnvironmentTable:
@@ -20,8 +23,13 @@ class EnvironmentTable:
     def __init__(self, table: Entities) -> None:
         self._table = table
 
+    def known(self, environment: Environment) -> Profile | None:
+        """What was last learnt of an environment, however long ago."""
+        entity = self._table.get(PARTITION, _row(environment))
+        return _profile(entity, environment) if entity and entity.get("environment_id") else None
+
     def fresh(self, environment: Environment, now: datetime) -> Profile | None:
-        """What was learnt of an environment within the last day, unless it has refused something since."""
+        """What was learnt of an environment within the last day, unless something was wrong with it."""
         entity = self._table.get(PARTITION, _row(environment))
         if entity is None or not entity.get("environment_id") or entity.get("access_problem"):
             return None
@@ -29,22 +37,26 @@ class EnvironmentTable:
         return profile if now - profile.checked_utc < FRESH else None
 
     def save(self, environment: Environment, profile: Profile) -> None:
-        properties = {
-            **asdict(profile),
-            "session_columns": ",".join(profile.session_columns),
-            "access_problem": None,
-        }
-        self._table.write(Operation(Write.UPSERT, PARTITION, _row(environment), properties))
+        """Remember a profile; a problem that goes on keeps the time since when it is there."""
+        problem = "\n".join(profile.access_problems) or None
+        self._write(
+            environment, {**_properties(profile), **self._problem(environment, problem, profile.checked_utc)}
+        )
 
     def note_problem(self, environment: Environment, problem: str, now: datetime) -> None:
         """Remember why an environment can't be read, next to what is known of it."""
         entity = self._table.get(PARTITION, _row(environment))
-        known = dict(entity.properties) if entity else {"name": environment.name, "url": environment.url}
-        properties = {
-            **known,
-            "access_problem": problem,
-            "problem_since_utc": known.get("problem_since_utc") or now,
-        }
+        known = entity.properties if entity else {"name": environment.name, "url": environment.url}
+        self._write(environment, {**known, **self._problem(environment, problem, now)})
+
+    def _problem(self, environment: Environment, problem: str | None, now: datetime) -> dict[str, Any]:
+        if problem is None:
+            return {"access_problem": None, "problem_since_utc": None}
+        before = self._table.get(PARTITION, _row(environment))
+        since = before.get("problem_since_utc") if before else None
+        return {"access_problem": problem, "problem_since_utc": since or now}
+
+    def _write(self, environment: Environment, properties: dict[str, Any]) -> None:
         self._table.write(Operation(Write.UPSERT, PARTITION, _row(environment), properties))
 
     def all(self) -> list[Entity]:
@@ -55,7 +67,33 @@ def _row(environment: Environment) -> str:
     return environment.host
 
 
+def _properties(profile: Profile) -> dict[str, Any]:
+    logs = {LOG_PREFIX + name: value for name, value in asdict(profile.logs).items()}
+    return {
+        **{name: getattr(profile, name) for name in IDENTITY},
+        **logs,
+        "log_columns": ",".join(profile.logs.columns),
+        "session_columns": ",".join(profile.session_columns),
+        "checked_utc": profile.checked_utc,
+        "remarks": "\n".join(profile.remarks) or None,
+    }
+
+
 def _profile(entity: Entity, environment: Environment) -> Profile:
-    values = {name: entity.get(name) for name in KEPT_FIELDS}
-    values["session_columns"] = tuple(str(values["session_columns"]).split(","))
-    return replace(Profile(**values), name=environment.name)
+    logs = {name: entity.get(LOG_PREFIX + name) for name in LogSettings.__dataclass_fields__}
+    logs |= {"columns": _items(entity, "log_columns"), "custom_url": bool(logs["custom_url"])}
+    return Profile(
+        environment_id=entity.get("environment_id"),
+        organization_id=entity.get("organization_id"),
+        name=environment.name,
+        url=entity.get("url"),
+        session_columns=_items(entity, "session_columns"),
+        logs=LogSettings(**logs),
+        checked_utc=entity.get("checked_utc"),
+        access_problems=tuple(str(entity.get("access_problem") or "").splitlines()),
+        remarks=tuple(str(entity.get("remarks") or "").splitlines()),
+    )
+
+
+def _items(entity: Entity, name: str) -> tuple[str, ...]:
+    return tuple(filter(None, str(entity.get(name) or "").split(",")))

@@ -19,6 +19,10 @@ log = logging.getLogger("flowtrail")
 
 HEARTBEAT = "heartbeat"
 THE_APP = "app"
+DELETED_AT_SOURCE = "runs deleted at the source"
+TAKEN_LATE = "runs taken late"
+HARMLESS = frozenset({DELETED_AT_SOURCE, TAKEN_LATE})
+"""Kinds of gaps that cost nothing: what they tell of is kept here."""
 LONGEST_TEXT = 2000
 LONGEST_KEY = 100
 LAST_INSTANT_MS = 253_402_300_799_999

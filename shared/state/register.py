@@ -5,18 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from functools import partial
 from typing import Any
 
 from shared.batches import batches, grouped
-from shared.dataverse.sessions import FIELDS, Session
+from shared.dataverse.sessions import FIELDS, UNFINISHED, LogStatus, Session
 from shared.errors import Conflict
 from shared.state.entities import MOST_IN_BATCH, Entities, Entity, Operation, Write
 from shared.times import parse_day
 
 READERS = 8
 MOST_CONFLICTS = 20
+IN_ENVIRONMENT = "PartitionKey ge @first and PartitionKey lt @behind"
+UNSETTLED = " or ".join(
+    [
+        *(f"log_status eq '{status.value}'" for status in (LogStatus.PENDING, LogStatus.FORBIDDEN)),
+        *(f"outcome eq '{outcome.value}'" for outcome in sorted(UNFINISHED)),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -50,8 +57,20 @@ class Register:
     def day(self, environment_id: str, day: date) -> Iterator[Registered]:
         return map(_registered, self._table.partition(partition_of(environment_id, day)))
 
-    def with_log_status(self, status: str) -> Iterator[Registered]:
-        return map(_registered, self._table.query("log_status eq @status", {"status": status}))
+    def unsettled(self, environment_id: str) -> Iterator[Session]:
+        """The runs of an environment that are open, or whose log is awaited."""
+        for entity in self._table.query(f"{IN_ENVIRONMENT} and ({UNSETTLED})", _range_of(environment_id)):
+            yield _registered(entity).session
+
+    def deletions(self, environment_id: str, day: date) -> dict[str, datetime | None]:
+        """All registered runs of a day by id, with when each was found to be gone at the source."""
+        found = self._table.partition(partition_of(environment_id, day), ("deleted_at_source_utc",))
+        return {entity.row: entity.get("deleted_at_source_utc") for entity in found}
+
+    def first_day(self, environment_id: str) -> date | None:
+        """The oldest day of which there are runs."""
+        first = next(self._table.query(IN_ENVIRONMENT, _range_of(environment_id), (), 1), None)
+        return parse_day(first.partition.removeprefix(f"{environment_id}_")) if first else None
 
     def update(
         self, sessions: Sequence[Session], change: Change, is_new: Callable[[Session], bool] = lambda _: False
@@ -120,6 +139,11 @@ def _place(session: Session) -> tuple[str, date]:
 
 def partition_of(environment_id: str, day: date) -> str:
     return f"{environment_id}_{day.isoformat()}"
+
+
+def _range_of(environment_id: str) -> dict[str, str]:
+    """The bounds of an environment's partitions; a grave accent comes right behind an underscore."""
+    return {"first": f"{environment_id}_", "behind": f"{environment_id}`"}
 
 
 def _registered(entity: Entity) -> Registered:

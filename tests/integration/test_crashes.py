@@ -17,9 +17,9 @@ from azure.storage.queue import QueueServiceClient
 from integration.stage import ANCHOR, Stage, a_log, a_run, bare_world, on_stage, run_id, small_world, with_runs
 from integration.test_action_logs import log_of
 from local.tenant import World
-from shared.dataverse.sessions import LogStatus, read_session, succeed, with_log
+from shared.dataverse.sessions import LogStatus, amended, read_session, succeed
 from shared.errors import Conflict
-from shared.functions.poll_flow_sessions import stage_sessions
+from shared.functions.intake import stage_sessions
 from shared.publishing.publisher import lock_name
 from shared.publishing.staging import Destination
 from shared.schema import FACT_FLOW_SESSION, TABLES
@@ -220,13 +220,13 @@ def test_a_slow_decoder_and_a_quick_poll_lose_neither_s_news(account: str) -> No
         register = stage.app.register
 
         def taking(session: Any, known: Any) -> Any:
-            return succeed(known, session, now, LogStatus.PENDING)
+            return succeed(known, session, now)
 
         (held,) = register.update([first], taking)
         register.update([newer], taking)
         (kept,) = register.update(
             [held],
-            lambda _, known: with_log(known, now, log_status=LogStatus.LOADED, action_count=3) if known else None,
+            lambda _, known: amended(known, now, log_status=LogStatus.LOADED, action_count=3) if known else None,
         )
         assert (kept.version_number, kept.error_code, kept.log_status) == (2, "Late", LogStatus.LOADED)
         stage_sessions(stage.app, [kept])

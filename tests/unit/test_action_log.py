@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from support import in_pieces
 
 from shared.dataverse import action_log
-from shared.dataverse.action_log import ActionRecord, read_actions, sanitized
+from shared.dataverse.action_log import ActionRecord, read_actions
 from shared.errors import TooLarge, Unreadable
+from shared.json_text import sanitized
 
 
 def action(number: int, **more: Any) -> dict[str, Any]:

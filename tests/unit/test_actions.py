@@ -242,3 +242,8 @@ def test_a_real_log_gives_its_rows() -> None:
     assert json.loads(first["inputs"])["fileFilter"] == "*.xls*"
     assert json.loads(first["outputs"])["buttonPressed"] == {"value": "Cancel", "variable": "ButtonPressed"}
     assert (second["system_action"], second["line"], second["duration_ms"]) == ("If", 4, 10)
+
+
+def test_a_parameter_that_is_itself_called_value() -> None:
+    raw = b'{"value":{"localizedName":"Value","value":"7","variableName":""}}'
+    assert RULES.text(raw) == '{"value":"7"}'

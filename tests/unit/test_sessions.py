@@ -22,12 +22,11 @@ from shared.dataverse.sessions import (
     LogStatus,
     Outcome,
     Session,
+    amended,
     read_session,
     readable_columns,
     succeed,
-    with_log,
 )
-from shared.functions.poll_flow_sessions import log_expected
 from shared.schema import FACT_FLOW_SESSION
 
 NOW = datetime(2026, 5, 19, 12, tzinfo=UTC)
@@ -188,7 +187,7 @@ def test_secrets_are_never_asked_for() -> None:
 
 
 def taken(known: Session | None, newer: Session, now: datetime = NOW) -> Session | None:
-    return succeed(known, newer, now, LogStatus.PENDING)
+    return succeed(known, newer, now)
 
 
 def test_a_finished_run_awaits_its_log() -> None:
@@ -224,7 +223,7 @@ def test_a_newer_state_is_ordered_behind_whatever_the_clock_says() -> None:
 def test_what_is_known_of_the_log_stays() -> None:
     known = taken(None, session())
     assert known is not None
-    loaded = with_log(known, NOW, log_status=LogStatus.LOADED, action_count=3)
+    loaded = amended(known, NOW, log_status=LogStatus.LOADED, action_count=3)
     newer = taken(loaded, session(versionnumber=43))
     assert newer is not None
     assert (newer.log_status, newer.action_count) == (LogStatus.LOADED, 3)
@@ -233,7 +232,7 @@ def test_what_is_known_of_the_log_stays() -> None:
 def test_another_file_is_awaited_again() -> None:
     known = taken(None, session(additionalcontext=None))
     assert known is not None
-    absent = with_log(known, NOW, log_status=LogStatus.ABSENT)
+    absent = amended(known, NOW, log_status=LogStatus.ABSENT)
     newer = taken(absent, session(versionnumber=43))
     assert newer is not None
     assert newer.log_status == LogStatus.PENDING
@@ -255,27 +254,14 @@ def test_in_whatever_order_states_arrive_the_newest_stays(order: list[int]) -> N
     assert known.version_number == 5
 
 
-@pytest.mark.parametrize(
-    ("setting", "mode", "status", "file_id", "expected"),
-    [
-        ("Enabled", 2, 4, None, LogStatus.PENDING),
-        ("Disabled", 2, 4, None, LogStatus.DISABLED),
-        ("Disabled", 2, 4, "F", LogStatus.PENDING),
-        ("Disabled", 0, 4, None, LogStatus.PENDING),
-        ("OnFailure", 2, 4, None, LogStatus.DISABLED),
-        ("OnFailure", 2, 8, None, LogStatus.PENDING),
-        (None, 2, 4, None, LogStatus.PENDING),
-    ],
-)
-def test_the_setting_of_the_environment_decides_what_is_awaited(
-    setting: str | None, mode: int, status: int, file_id: str | None, expected: LogStatus
-) -> None:
-    run = session(runmode=mode, statuscode=status, additionalcontext=file_id)
-    assert log_expected(run, setting) == expected
-
-
 def test_a_cursor_keeps_its_place() -> None:
-    cursor = Cursor(NOW, NOW - timedelta(minutes=1), NOW, frozenset({digest("a", 1), digest("b", 2)}))
+    cursor = Cursor(
+        NOW,
+        NOW - timedelta(days=9),
+        NOW - timedelta(minutes=1),
+        NOW,
+        frozenset({digest("a", 1, "m"), digest("b", 2, "m")}),
+    )
     assert read_cursor(cursor.values(), NOW) == cursor
     assert cursor.start == NOW - timedelta(minutes=1)
 
@@ -286,21 +272,23 @@ def test_a_fresh_cursor_starts_with_history() -> None:
 
 
 def test_what_is_remembered_fits_into_one_property() -> None:
-    many = frozenset(digest(str(number), 1) for number in range(MOST_RECENT + 5))
-    assert len(Cursor(NOW, recent=many).values()["recent"]) <= 64 * 1024
+    many = frozenset(digest(str(number), 1, "m") for number in range(MOST_RECENT + 5))
+    assert len(Cursor(NOW, NOW, recent=many).values()["recent"]) <= 64 * 1024
 
 
 def test_only_states_that_will_be_met_again_are_remembered() -> None:
-    seen = Seen({digest("before", 1)})
-    seen.add(digest("old", 1), NOW - OVERLAP)
-    seen.add(digest("new", 1), NOW)
-    assert digest("old", 1) in seen
-    assert seen.met_since(NOW) == {digest("new", 1)}
-    assert seen.since(NOW) == {digest("new", 1), digest("before", 1)}
+    seen = Seen({digest("before", 1, "m")})
+    seen.add(digest("old", 1, "m"), NOW - OVERLAP)
+    seen.add(digest("new", 1, "m"), NOW)
+    assert digest("old", 1, "m") in seen
+    assert seen.met_since(NOW) == {digest("new", 1, "m")}
+    assert seen.since(NOW) == {digest("new", 1, "m"), digest("before", 1, "m")}
 
 
-def test_a_state_is_a_run_and_its_version() -> None:
-    assert digest("a", 1) != digest("a", 2) != digest("b", 2)
+def test_a_state_is_a_run_its_version_and_its_change() -> None:
+    assert digest("a", 1, "m") == digest("A", 1, "m")
+    assert digest("a", 1, "m") != digest("a", 1, "n")
+    assert digest("a", 1, "m") != digest("a", 2, "m") != digest("b", 2, "m")
 
 
 def test_replacing_a_field_keeps_the_record_frozen() -> None:

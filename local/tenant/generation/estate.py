@@ -205,6 +205,7 @@ def _workflow_rows(estate: Estate) -> list[Row]:
             "type": 1,
             "statecode": 0 if flow.is_draft else 1,
             "statuscode": 1 if flow.is_draft else 2,
+            "componentstate": int(flow.is_draft),
             "ismanaged": False,
             "_ownerid_value": owners[flow.flow_id],
             "_owninguser_value": owners[flow.flow_id],

@@ -1,0 +1,135 @@
+"""Action logs of the second generation: rows of the elastic table `flowlogs`, one for each action.
+
+Only runs that a cloud flow starts have them. Source: Power Automate docs, "Configure desktop flow logs", and the
+table reference of flowlog; no real row has been seen, so what a row must have is kept small.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from shared.clock import Deadline
+from shared.dataverse.action_log import ActionRecord, read_action
+from shared.dataverse.web_api import Query, Row, WebApi
+from shared.errors import TooLarge, Unreadable
+from shared.times import iso_utc, parse_utc
+
+ACTION = 100000001  # choice `type`: DesktopFlowRunAction
+KEY_COLUMNS = ("flowlogid", "data", "type", "createdon")
+NEWER_COLUMNS = ("duration", "logindex")
+PAGE_ROWS = 500
+MOST_ACTIONS = 500_000
+BATCH_ACTIONS = 5_000
+IN_MEMORY_BYTES = 16 * 1024 * 1024
+
+Order = tuple[int, int, str, int]
+"""Rank of a row: with or without a log index, that index, its start as text, and the place where it arrived."""
+
+
+def readable_log_columns(attributes: frozenset[str] | None) -> tuple[str, ...]:
+    """The columns to read, of those that the environment's table has; none where it has no such table."""
+    if not attributes:
+        return ()
+    return (*KEY_COLUMNS, *(column for column in NEWER_COLUMNS if column in attributes))
+
+
+@dataclass
+class FlowLog:
+    """The actions of one run as they arrive, in any order; to be closed when they have been read.
+
+    Up to 16 MiB stay in memory, more goes to a temporary file; only the order of the rows always stays.
+    """
+
+    unreadable: int = 0
+    _rows: dict[str, tuple[Order, int, int]] = field(default_factory=dict[str, "tuple[Order, int, int]"])
+    _size: int = 0
+
+    def __post_init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 - see close
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def add(self, row: Row) -> None:
+        """Take a row; one that comes again, as rows of a table that is being written may, counts once."""
+        record, readable = _record(row)
+        self.unreadable += not readable
+        text = msgspec.json.encode(record)
+        self._file.seek(self._size)
+        self._file.write(text)
+        self._rows[str(row.get("flowlogid"))] = (self._order(row, record), self._size, len(text))
+        self._size += len(text)
+
+    def _order(self, row: Row, record: ActionRecord) -> Order:
+        index, arrival = row.get("logindex"), len(self._rows)
+        if isinstance(index, int):
+            return 0, index, "", arrival
+        return 1, 0, record.start_time or "", arrival
+
+    def batches(self) -> Iterator[list[ActionRecord]]:
+        """The actions in log order."""
+        places = sorted(self._rows.values())
+        for first in range(0, len(places), BATCH_ACTIONS):
+            yield [self._read(at, length) for _, at, length in places[first : first + BATCH_ACTIONS]]
+
+    def _read(self, at: int, length: int) -> ActionRecord:
+        self._file.seek(at)
+        return msgspec.json.decode(self._file.read(length), type=ActionRecord)
+
+
+def read_flow_log(api: WebApi, session_id: str, columns: tuple[str, ...], deadline: Deadline) -> FlowLog:
+    """All action rows of one run; to be closed by the caller. Rows of other types are left out.
+
+    Raises:
+        Missing: the environment has no such run, or no such table.
+        TooLarge: more actions than are read.
+    """
+    flow_log = FlowLog()
+    try:
+        path = f"flowsessions({session_id})/flowsession_flowlog_parentobjectid"
+        for page in api.pages(Query(path, columns), deadline, PAGE_ROWS):
+            for row in page:
+                if row.get("type") == ACTION:
+                    flow_log.add(row)
+            if len(flow_log) > MOST_ACTIONS:
+                raise TooLarge(f"the log has more than {MOST_ACTIONS:,} actions")
+    except BaseException:
+        flow_log.close()
+        raise
+    return flow_log
+
+
+def _record(row: Row) -> tuple[ActionRecord, bool]:
+    """A row's action, and whether its `data` could be read; one that could not keeps its times and its text."""
+    data, readable = str(row.get("data")), True
+    try:
+        record = read_action(data)
+    except Unreadable:
+        record, readable = ActionRecord(error_message="This row of the log can't be read."), False
+    _complete_times(record, parse_utc(row.get("createdon")), row.get("duration"))
+    return record, readable
+
+
+def _complete_times(record: ActionRecord, written: datetime | None, duration_ms: Any) -> None:
+    """Fill in an end or a start that the action lacks from the row's duration, else from when it was written."""
+    if not isinstance(duration_ms, int) or not 0 <= duration_ms < 1 << 40:
+        duration_ms = None
+    start, end = parse_utc(record.start_time), parse_utc(record.end_time)
+    if start is None and end is None and written is not None:
+        end = written
+        record.end_time = iso_utc(end)
+    if duration_ms is None:
+        return
+    if end is None and start is not None:
+        record.end_time = iso_utc(start + timedelta(milliseconds=duration_ms))
+    elif start is None and end is not None:
+        record.start_time = iso_utc(end - timedelta(milliseconds=duration_ms))

@@ -1,0 +1,71 @@
+"""Rows of `flowsessions` on their way into the app: into the register, onto the staging shelf, into the queue."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from shared.app import App
+from shared.batches import grouped
+from shared.clock import Deadline
+from shared.dataverse.log_messages import requests_for
+from shared.dataverse.sessions import LogStatus, Session, read_session, succeed
+from shared.dataverse.web_api import Row
+from shared.functions.sources import Tally
+from shared.publishing.parquet import rows_of
+from shared.publishing.staging import Destination
+from shared.schema import FACT_FLOW_SESSION
+from shared.settings import Environment
+from shared.state.names import Queue
+from shared.times import epoch_ms
+
+log = logging.getLogger("flowtrail")
+
+
+@dataclass(frozen=True)
+class Intake:
+    """Takes the rows of one environment.
+
+    The order makes it lossless: register, stage, queue, and only then may the caller remember its place. A crash
+    in between repeats; a row state that is registered already is staged and queued again, under the same name.
+    """
+
+    app: App
+    environment: Environment
+    environment_id: str
+    deadline: Deadline
+    tally: Tally
+
+    def take(self, rows: Iterable[Row], is_new: Callable[[Session], bool] = lambda _: False) -> list[Session]:
+        """Take rows and return the states of their runs that now hold, but for those that were newer before."""
+        kept = self.app.register.update(list(self._sessions(list(rows))), self._succeed, is_new)
+        stage_sessions(self.app, kept)
+        self.ask_for_logs(session for session in kept if session.log_status == LogStatus.PENDING)
+        self.tally.rows_written += len(kept)
+        return kept
+
+    def ask_for_logs(self, sessions: Iterable[Session]) -> None:
+        for request in requests_for(self.environment.url, sessions):
+            self.app.storage.queues.send(Queue.ADDITIONAL_CONTEXT, request.body())
+
+    def _sessions(self, rows: list[Row]) -> Iterator[Session]:
+        owners = {str(row["_ownerid_value"]).lower() for row in rows if row.get("_ownerid_value")}
+        upns = self.app.user_names(self.environment).of(owners, self.deadline)
+        for row in rows:
+            try:
+                yield read_session(row, self.environment_id, upns, self.app.clock.now())
+            except ValueError as error:
+                self.tally.rows_failed += 1
+                log.error("A run of %s can't be taken: %s", self.environment.name, error)  # noqa: TRY400
+
+    def _succeed(self, newer: Session, known: Session | None) -> Session | None:
+        return succeed(known, newer, self.app.clock.now())
+
+
+def stage_sessions(app: App, sessions: Iterable[Session]) -> None:
+    """Stage the states of runs, one file for each day."""
+    for day, group in grouped(sessions, lambda session: session.day).items():
+        rows = [{name: getattr(session, name) for name in FACT_FLOW_SESSION.column_names} for session in group]
+        holds = (f"{session.session_id} {epoch_ms(session.ingested_utc)}" for session in group)
+        app.staging.put(Destination(FACT_FLOW_SESSION, day), [rows_of(FACT_FLOW_SESSION, rows)], holds)

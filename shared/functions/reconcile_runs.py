@@ -1,0 +1,200 @@
+"""Once a day, the runs of an environment on both sides: those left open, those missing here, those gone there."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+
+from shared.app import App
+from shared.batches import batches
+from shared.clock import Deadline
+from shared.dataverse.cursor import read_cursor
+from shared.dataverse.sessions import LogStatus, Session, amended
+from shared.dataverse.web_api import Query, Row
+from shared.errors import Missing
+from shared.functions.intake import Intake, stage_sessions
+from shared.functions.poll_flow_sessions import CURSOR, DEFAULT_HISTORY
+from shared.functions.sources import Tally
+from shared.settings import Environment
+from shared.state.journal import DELETED_AT_SOURCE, TAKEN_LATE, Gap
+from shared.times import iso_utc, parse_day, parse_utc
+
+log = logging.getLogger("flowtrail")
+
+PLACE = "reconcile"
+RESERVE_S = 60.0
+LONG_WAITING = timedelta(hours=6)
+AWAITED = (LogStatus.PENDING, LogStatus.FORBIDDEN)
+RECENT_DAYS = 7
+OLDER_DAYS = 30
+ID_PAGE_ROWS = 5000
+IDS_PER_QUERY = 25
+MOST_CONFIRMED = 20
+STAGED_AGAIN = timedelta(days=2)
+A_DAY = timedelta(days=1)
+
+
+def reconcile_runs(app: App, environment: Environment, deadline: Deadline, tally: Tally) -> None:
+    """Compare an environment with the register, and mend what differs.
+
+    The last seven days every time; of the days before them thirty each time, from the newest to the oldest and
+    round again, so that deletions in old history are noticed within weeks at little cost.
+    """
+    _Reconciling(app, environment, deadline, tally).run()
+
+
+class _Reconciling:
+    def __init__(self, app: App, environment: Environment, deadline: Deadline, tally: Tally) -> None:
+        self.app = app
+        self.environment = environment
+        self.deadline = deadline
+        self.tally = tally
+        self.profile = app.profile(environment, deadline)
+        self.id = self.profile.environment_id
+        self.intake = Intake(app, environment, self.id, deadline, tally)
+        self.api = app.web_api(environment)
+        self.now = self.api.server_time(deadline)
+        place = app.checkpoints.load(CURSOR, self.id).values
+        self.cursor = read_cursor(place, app.settings.history_start or self.now - DEFAULT_HISTORY)
+
+    def run(self) -> None:
+        waiting = [run for run in self.app.register.unsettled(self.id) if run.modified_utc < self._long_ago]
+        self.tally.rows_read += len(waiting)
+        self.intake.ask_for_logs(run for run in waiting if run.is_finished and run.log_status in AWAITED)
+        self._ask_for_runs([run for run in waiting if not run.is_finished and not run.deleted_at_source_utc])
+        for day in self._days():
+            if self.deadline.remaining_s < RESERVE_S:
+                self.tally.finished = False
+                return
+            self._compare(day)
+
+    @property
+    def _long_ago(self) -> datetime:
+        return self.app.clock.now() - LONG_WAITING
+
+    def _ask_for_runs(self, open_runs: list[Session]) -> None:
+        """Read runs again that have been open for long: one that ended and was missed shows now."""
+        found = self.intake.take(self._rows(run.session_id for run in open_runs))
+        ids = {run.session_id for run in found}
+        self._mark_gone([run for run in open_runs if run.session_id not in ids])
+
+    def _rows(self, session_ids: Iterable[str]) -> list[Row]:
+        rows: list[Row] = []
+        for batch in batches(session_ids, IDS_PER_QUERY):
+            either = " or ".join(f"flowsessionid eq {session_id}" for session_id in batch)
+            query = Query("flowsessions", self.profile.session_columns, either)
+            rows.extend(self.api.rows(query, self.deadline))
+        return rows
+
+    def _days(self) -> Iterator[date]:
+        """The recent days, then older ones from where the last run left off; the place is kept after each."""
+        today = self.now.date()
+        yield from (today - A_DAY * back for back in range(RECENT_DAYS))
+        newest, oldest = today - A_DAY * RECENT_DAYS, self.app.register.first_day(self.id)
+        place = self.app.checkpoints.load(PLACE, self.id)
+        next_day = parse_day(place.values["next_day"]) if place.values.get("next_day") else newest
+        for _ in range(OLDER_DAYS):
+            if oldest is None or oldest > newest:
+                return
+            if not oldest <= next_day <= newest:
+                next_day = newest
+            yield next_day
+            next_day -= A_DAY
+            place = self.app.checkpoints.save(place, {"next_day": next_day.isoformat()})
+            if next_day < oldest:
+                return
+
+    def _compare(self, day: date) -> None:
+        """Take what is missing here, mark what is gone there, and note both."""
+        there, here = self._source_ids(day), self.app.register.deletions(self.id, day)
+        self.tally.rows_read += len(there)
+        missing = [
+            session_id
+            for session_id, modified in there.items()
+            if session_id not in here and self.cursor.history <= modified < self.cursor.read_until
+        ]
+        self._take_late(day, missing)
+        back = [session_id for session_id in there if here.get(session_id)]
+        self.intake.take(self._rows(back))
+        gone = [session_id for session_id, deleted in here.items() if deleted is None and session_id not in there]
+        self._mark_gone(self._registered(day, gone))
+        self._stage_again(day, here)
+
+    def _source_ids(self, day: date) -> dict[str, datetime]:
+        """The runs that the source created on a day, with when each changed last."""
+        begin = _begin(day)
+        query = Query(
+            "flowsessions",
+            ("flowsessionid", "modifiedon"),
+            f"createdon ge {iso_utc(begin)} and createdon lt {iso_utc(begin + A_DAY)}",
+            "createdon asc,flowsessionid asc",
+        )
+        rows = (row for page in self.api.pages(query, self.deadline, ID_PAGE_ROWS) for row in page)
+        return {str(row["flowsessionid"]).lower(): parse_utc(row.get("modifiedon")) or self.now for row in rows}
+
+    def _registered(self, day: date, session_ids: Sequence[str]) -> list[Session]:
+        found = self.app.register.get_all(self.id, day, session_ids)
+        return [registered.session for registered in found.values()]
+
+    def _take_late(self, day: date, session_ids: Sequence[str]) -> None:
+        taken = self.intake.take(self._rows(session_ids))
+        if taken:
+            reason = f"{len(taken)} runs were not seen when they changed; they have been taken now."
+            self._note(day, TAKEN_LATE, [run.session_id for run in taken], reason)
+
+    def _mark_gone(self, sessions: list[Session]) -> None:
+        """Mark runs that the source no longer has; a row that is only kept from us is not gone."""
+        gone = self._confirmed(sessions)
+        if not gone:
+            return
+        now = self.app.clock.now()
+        stage_sessions(self.app, self.app.register.update(gone, lambda run, known: _deleted(known or run, now)))
+        for day in sorted({run.day for run in gone}):
+            ids = [run.session_id for run in gone if run.day == day]
+            reason = f"{len(ids)} runs are no longer at the source; they are kept here, and marked."
+            self._note(day, DELETED_AT_SOURCE, ids, reason)
+
+    def _confirmed(self, sessions: list[Session]) -> list[Session]:
+        """Those runs of which single requests say that they are gone; of very many, a sample speaks for all."""
+        if self.profile.access_problems:
+            return []
+        if len(sessions) <= MOST_CONFIRMED:
+            return [run for run in sessions if self._is_gone(run)]
+        sample = sessions[:: len(sessions) // MOST_CONFIRMED]
+        return sessions if all(map(self._is_gone, sample)) else []
+
+    def _is_gone(self, session: Session) -> bool:
+        try:
+            self.api.document(f"flowsessions({session.session_id})?$select=flowsessionid", self.deadline)
+        except Missing:
+            return True
+        return False
+
+    def _stage_again(self, day: date, here: dict[str, datetime | None]) -> None:
+        """A crash may have come between a mark in the register and its staging."""
+        since = self.app.clock.now() - STAGED_AGAIN
+        marked = [session_id for session_id, deleted in here.items() if deleted and deleted > since]
+        stage_sessions(self.app, self._registered(day, marked))
+
+    def _note(self, day: date, kind: str, session_ids: list[str], reason: str) -> None:
+        log.warning("%s, %s: %s", self.environment.name, day, reason)
+        self.app.journal.lost(
+            Gap(
+                source=self.environment.name,
+                from_utc=_begin(day),
+                to_utc=_begin(day) + A_DAY,
+                kind=kind,
+                subject=f"{len(session_ids)} runs, first {min(session_ids)}",
+                reason=reason,
+                noticed_utc=self.app.clock.now(),
+            )
+        )
+
+
+def _begin(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
+
+
+def _deleted(session: Session, now: datetime) -> Session:
+    return session if session.deleted_at_source_utc else amended(session, now, deleted_at_source_utc=now)

@@ -1,0 +1,192 @@
+"""What an environment keeps from us: said in sentences, in the right places, and harming no other one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from integration.stage import ANCHOR, Stage, a_run, bare_world, on_stage, run_id, small_world, with_runs
+from local.tenant import Access, Environment, Fault, World
+from shared.errors import SourcesFailed
+
+NO_ROLE = Access(roles=())
+STRANGER = Access(member=False)
+
+
+def first(world: World, **changes: Any) -> World:
+    return replace(world, environments=(replace(world.environments[0], **changes), *world.environments[1:]))
+
+
+def with_settings(world: World, **settings: Any) -> World:
+    return first(world, organization={**world.environments[0].organization, **settings})
+
+
+def synced(stage: Stage) -> dict[str, Any]:
+    """What the table of environments says after the inventory, whether or not that failed."""
+    with suppress(SourcesFailed):
+        stage.run("sync_inventory")
+    stage.publish()
+    (entity,) = stage.app.environments.all()
+    return dict(entity.properties)
+
+
+@pytest.mark.parametrize(
+    ("access", "told", "advised"),
+    [
+        (STRANGER, "not a member", "Application users"),
+        (NO_ROLE, "any roles", "reader role"),
+        (Access(missing_privileges=frozenset({"prvReadflowsession"})), "prvReadflowsession", "no run can be read"),
+        (Access(missing_privileges=frozenset({"prvReadUser"})), "prvReadUser", "ids of their owners"),
+        (Access(missing_privileges=frozenset({"prvReadOrganization"})), "prvReadOrganization", "settings"),
+        (Access(depths={"prvReadflowsession": "Local"}), "depth Local", "organization depth"),
+        (
+            Access(depths={"prvReadWorkflow": "Basic"}),
+            "prvReadWorkflow has depth Basic",
+            "left out without an error",
+        ),
+    ],
+    ids=["no member", "no role", "no runs", "no users", "no settings", "too shallow for runs", "for flows"],
+)
+def test_a_problem_is_told_by_inventory_health_and_status(
+    account: str, access: Access, told: str, advised: str
+) -> None:
+    with on_stage(first(bare_world(), access=access), account) as stage:
+        problem = synced(stage)["access_problem"]
+        assert told in problem
+        assert advised in problem
+        code, body = stage.run("health")
+        health = json.loads(body)
+        assert code == 503
+        assert any(told in reason for reason in health["reasons"])
+        assert told in health["sources"][0]["problem"]
+        assert told in stage.run("status")[1]
+
+
+def test_a_problem_that_is_solved_is_forgotten_at_the_next_poll(account: str) -> None:
+    world = with_runs(bare_world(), a_run(1))
+    with on_stage(first(world, access=STRANGER), account) as stage:
+        with pytest.raises(SourcesFailed, match="not a member"):
+            stage.run("poll_flow_sessions")
+        (entity,) = stage.app.environments.all()
+        assert entity.get("problem_since_utc") == ANCHOR
+        stage.clock.advance(minutes=5)
+        with pytest.raises(SourcesFailed):
+            stage.run("poll_flow_sessions")
+        (entity,) = stage.app.environments.all()
+        assert entity.get("problem_since_utc") == ANCHOR
+        stage.tenant.world = world
+        stage.clock.advance(minutes=5)
+        stage.run("poll_flow_sessions")
+        (entity,) = stage.app.environments.all()
+        assert not entity.get("access_problem")
+        stage.publish()
+        assert run_id(1) in stage.by_id()
+
+
+def test_the_report_shows_the_problem_of_an_environment_that_is_known(account: str) -> None:
+    world = bare_world()
+    with on_stage(world, account) as stage:
+        synced(stage)
+        assert stage.rows("dim_environment")[0]["access_problem"] is None
+        stage.tenant.world = first(world, access=NO_ROLE)
+        stage.clock.advance(days=1)
+        synced(stage)
+        (row,) = stage.rows("dim_environment")
+        assert "any roles" in row["access_problem"]
+        assert row["name"] == world.environments[0].name
+        stage.tenant.world = world
+        stage.clock.advance(days=1)
+        synced(stage)
+        assert stage.rows("dim_environment")[0]["access_problem"] is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"desktopflowrunactionlogsstatus": 2}, "write no action logs"),
+        ({"desktopflowrunactionlogsstatus": 1}, "Only failed runs"),
+        ({"desktopflowrunactionlogscustomurlenabled": True}, "address of your own"),
+        ({"desktopflowrunactionlogversion": 1, "flowlogsttlinminutes": 1440}, "after 24 hours"),
+    ],
+    ids=["disabled", "on failure", "custom address", "thrown away soon"],
+)
+def test_settings_that_keep_logs_from_being_there_are_remarked(
+    account: str, settings: dict[str, Any], told: str
+) -> None:
+    with on_stage(with_settings(bare_world(), **settings), account) as stage:
+        stage.run("poll_flow_sessions")
+        entity = synced(stage)
+        assert told in entity["remarks"]
+        assert not entity.get("access_problem")
+        assert told in stage.rows("dim_environment")[0]["remarks"]
+        assert told in json.loads(stage.run("health")[1])["sources"][0]["remark"]
+        assert told.replace("'", "&#x27;") in stage.run("status")[1]
+
+
+def test_nothing_is_remarked_where_all_is_well(account: str) -> None:
+    with on_stage(
+        with_settings(bare_world(), desktopflowrunactionlogsstatus=0, flowlogsttlinminutes=0), account
+    ) as stage:
+        entity = synced(stage)
+        assert not entity.get("remarks")
+        assert not entity.get("access_problem")
+
+
+def test_an_environment_without_desktop_flows(account: str) -> None:
+    world = first(bare_world(), absent_tables=frozenset({"flowsession", "flowlog"}))
+    told = pytest.raises(SourcesFailed, match="open Power Automate once in this environment")
+    with on_stage(world, account) as stage, told:
+        stage.run("poll_flow_sessions")
+
+
+def test_what_is_refused_keeps_nothing_else_from_the_inventory(account: str) -> None:
+    access = Access(missing_privileges=frozenset({"prvReadUser", "prvReadflowmachine"}))
+    with on_stage(first(bare_world(), access=access), account) as stage:
+        with pytest.raises(SourcesFailed, match="prvReadflowmachine"):
+            stage.run("sync_inventory")
+        stage.publish()
+        assert stage.rows("dim_flow")
+        assert not stage.rows("dim_machine")
+
+
+def broken(environments: Iterable[Environment]) -> Iterable[Environment]:
+    """The first without a role; the others are broken by faults."""
+    for number, environment in enumerate(environments):
+        yield replace(environment, access=NO_ROLE) if number == 0 else environment
+
+
+def test_forty_environments_of_which_three_are_broken(account: str) -> None:
+    world = small_world(environments=40, sessions_per_environment=6, blobs=1)
+    world = replace(world, environments=tuple(broken(world.environments)))
+    no_role, refused, silent = (world.environments[number].name for number in (0, 1, 2))
+    with on_stage(world, account) as stage:
+        stage.tenant.faults.add(Fault("dataverse", environment=refused, times=None, status=401))
+        stage.tenant.faults.add(Fault("dataverse", environment=silent, times=None, cut_after_bytes=0))
+        stage.clock.advance(minutes=5)
+        for function in ("sync_inventory", "poll_flow_sessions"):
+            with pytest.raises(SourcesFailed) as failed:
+                stage.run(function)
+            assert set(failed.value.failures) == {no_role, refused, silent}
+        while stage.decode():
+            stage.clock.advance(hours=2)
+        stage.publish()
+        wanted = {
+            session.session_id
+            for environment in world.environments[3:]
+            for session in environment.sessions
+            if session.exists(stage.clock.now() - timedelta(minutes=1)) and session.created >= world.history_start
+        }
+        assert set(stage.by_id()) >= wanted
+        assert len(wanted) > 150
+        problems = {entity.get("name"): entity.get("access_problem") for entity in stage.app.environments.all()}
+        assert {name for name, problem in problems.items() if problem} == {no_role, refused}
+        stage.run("health")
+        stage.clock.advance(hours=3)
+        reasons = json.loads(stage.run("health")[1])["reasons"]
+        assert all(any(name in reason for reason in reasons) for name in (no_role, refused, silent))
