@@ -109,7 +109,9 @@ def _runs(sessions: list[dict[str, Any]], rows: list[dict[str, Any]], registered
 
 def _actions(sessions: list[dict[str, Any]], rows: list[dict[str, Any]], runs: list[dict[str, Any]]) -> Line:
     """An action counts as lost where a run's published log is shorter than the tenant's, or has a hole."""
-    wanted = {run["session_id"]: run["actions"] for run in sessions if run["completed"] and run["log"] == "v1"}
+    wanted = {
+        run["session_id"]: run["actions"] for run in sessions if run["completed"] and run["log"] in ("v1", "v2")
+    }
     seqs: dict[str, set[int]] = {}
     for row in rows:
         seqs.setdefault(row["session_id"], set()).add(row["seq"])

@@ -12,7 +12,7 @@ from shared.clock import Deadline
 from shared.dataverse.cursor import read_cursor
 from shared.dataverse.sessions import LogStatus, Session, amended
 from shared.dataverse.web_api import Query, Row
-from shared.errors import Missing
+from shared.errors import AccessError, Missing
 from shared.functions.intake import Intake, stage_sessions
 from shared.functions.poll_flow_sessions import CURSOR, DEFAULT_HISTORY
 from shared.functions.sources import Tally
@@ -41,7 +41,11 @@ def reconcile_runs(app: App, environment: Environment, deadline: Deadline, tally
     The last seven days every time; of the days before them thirty each time, from the newest to the oldest and
     round again, so that deletions in old history are noticed within weeks at little cost.
     """
-    _Reconciling(app, environment, deadline, tally).run()
+    try:
+        _Reconciling(app, environment, deadline, tally).run()
+    except AccessError as error:
+        app.environments.note_problem(environment, str(error), app.clock.now())
+        raise
 
 
 class _Reconciling:

@@ -287,7 +287,7 @@ def _child(estate: Estate, rng: Random, number: int, parent: Run) -> Run:
 
 def _live(estate: Estate, schedule: Schedule, rng: Random, number: int, live: int) -> Run:
     """One of the last runs, doing something while somebody watches."""
-    role = Live(live % len(Live))
+    role = _role(estate, live)
     mode = LOCAL if role is Live.BORN_LOCAL else (ATTENDED, UNATTENDED)[number % 2]
     draw = _drawn(estate, rng, number, mode)._replace(late_commit_s=0.0, is_test=False)
     at_s = schedule.anchor_s + schedule.live_s * (0.1 + 0.5 * (live + rng.random()) / schedule.live_runs)
@@ -298,6 +298,12 @@ def _live(estate: Estate, schedule: Schedule, rng: Random, number: int, live: in
     run = _logged(estate, rng, draw, course)
     prompt_s = None if run.file_s is None else course.stages[-1][1] + 1
     return run._replace(deleted_s=None, file_s=prompt_s)
+
+
+def _role(estate: Estate, live: int) -> Live:
+    """In turn; but nobody who watches should wait the minutes until a log in the table has settled."""
+    roles = tuple(Live) if estate.profile.log_version == LOG_V1 else (Live.BORN_LOCAL, Live.GOES_ON)
+    return roles[live % len(roles)]
 
 
 def _live_course(draw: Draw, role: Live, before_s: float, at_s: float, live_s: float) -> Course:

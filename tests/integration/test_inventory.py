@@ -1,0 +1,118 @@
+"""Flows, machines, groups and people by name, whatever the source forgets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from integration.stage import ANCHOR, Stage, bare_world, on_stage, run_id
+from local.tenant import Access, World
+from shared.state.names import StateTable
+
+FLOW = "f0000000-0000-0000-0000-000000000001"
+
+
+def flow(number: int = 1, **columns: Any) -> dict[str, Any]:
+    return {
+        "workflowid": f"{FLOW[:-1]}{number}",
+        "name": f"Flow {number}",
+        "category": 6,
+        "uiflowtype": 2,
+        "statecode": 1,
+        "createdon": "2026-01-01T00:00:00Z",
+        "modifiedon": "2026-02-01T00:00:00Z",
+        **columns,
+    }
+
+
+def with_flows(world: World, *flows: dict[str, Any], **changes: Any) -> World:
+    return replace(world, environments=(replace(world.environments[0], workflows=flows, **changes),))
+
+
+def flows(stage: Stage) -> dict[str, dict[str, Any]]:
+    stage.run("sync_inventory")
+    stage.publish()
+    return {row["flow_id"]: row for row in stage.rows("dim_flow")}
+
+
+def test_all_kinds_of_flows_and_no_recordings(account: str) -> None:
+    kinds = [flow(number, uiflowtype=number) for number in range(3)]
+    others = [flow(7, uiflowtype=101), flow(8, category=5, uiflowtype=None), flow(9, category=0)]
+    with on_stage(with_flows(bare_world(), *kinds, *others), account) as stage:
+        assert {row["name"]: row["flow_type"] for row in flows(stage).values()} == {
+            "Flow 0": "Windows recorder",
+            "Flow 1": "Selenium IDE",
+            "Flow 2": "Desktop flow",
+            "Flow 8": "Cloud flow",
+        }
+
+
+def test_a_draft_and_its_published_copy_are_one_flow(account: str) -> None:
+    published = flow(name="As published")
+    draft = flow(name="As drafted", statecode=0, componentstate=1, modifiedon="2026-03-01T00:00:00Z")
+    only_draft = flow(2, statecode=0, componentstate=1)
+    with on_stage(with_flows(bare_world(), draft, published, only_draft), account) as stage:
+        found = flows(stage)
+        assert found[FLOW]["name"] == "As drafted"
+        assert [row["state"] for row in found.values()] == ["Draft", "Draft"]
+
+
+def test_a_flow_that_is_deleted_stays_and_is_marked(account: str) -> None:
+    world = with_flows(bare_world(), flow(1), flow(2))
+    with on_stage(world, account) as stage:
+        flows(stage)
+        stage.tenant.world = with_flows(world, flow(2))
+        stage.clock.advance(days=1)
+        found = flows(stage)
+        assert (found[FLOW]["name"], found[FLOW]["is_deleted"]) == ("Flow 1", True)
+        assert not found[f"{FLOW[:-1]}2"]["is_deleted"]
+        entity = stage.app.storage.table(StateTable.FLOWS).get(found[FLOW]["environment_id"], FLOW)
+        assert entity is not None
+        assert entity.get("is_deleted") is True
+        before = stage.published()
+        stage.clock.advance(days=1)
+        flows(stage)
+        assert stage.published() == before
+        stage.tenant.world = world
+        stage.clock.advance(days=1)
+        assert not flows(stage)[FLOW]["is_deleted"]
+
+
+def test_a_name_that_the_source_forgets_is_kept(account: str) -> None:
+    world = with_flows(bare_world(), flow(1))
+    with on_stage(world, account) as stage:
+        flows(stage)
+        stage.tenant.world = with_flows(world, flow(1, name=None, statecode=2))
+        stage.clock.advance(days=1)
+        assert (flows(stage)[FLOW]["name"], flows(stage)[FLOW]["state"]) == ("Flow 1", "Suspended")
+
+
+def test_a_machine_that_leaves_its_group_is_in_none(account: str) -> None:
+    machine = {
+        "flowmachineid": run_id(1),
+        "name": "M",
+        "_flowmachinegroupid_value": run_id(2),
+        "createdon": ANCHOR,
+    }
+    world = bare_world()
+    grouped = replace(world, environments=(replace(world.environments[0], machines=(machine,)),))
+    alone = {**machine, "_flowmachinegroupid_value": None}
+    with on_stage(grouped, account) as stage:
+        stage.run("sync_inventory")
+        stage.tenant.world = replace(world, environments=(replace(world.environments[0], machines=(alone,)),))
+        stage.clock.advance(days=1)
+        stage.publish()
+        stage.run("sync_inventory")
+        stage.publish()
+        (row,) = stage.rows("dim_machine")
+        assert (row["name"], row["machine_group_id"]) == ("M", None)
+
+
+def test_flows_that_are_only_kept_from_us_are_not_marked(account: str) -> None:
+    world = with_flows(bare_world(), flow(1))
+    with on_stage(world, account) as stage:
+        flows(stage)
+        shallow = Access(depths={"prvReadWorkflow": "Basic"})
+        stage.tenant.world = replace(world, environments=(replace(world.environments[0], access=shallow),))
+        stage.clock.advance(days=1)
+        assert not flows(stage)[FLOW]["is_deleted"]

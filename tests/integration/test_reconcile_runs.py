@@ -1,0 +1,205 @@
+"""Both sides compared: what was missed is taken, what is gone is marked, and each difference is noted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from integration.stage import ANCHOR, Stage, a_log, a_run, bare_world, on_stage, run_id, with_runs
+from integration.test_action_logs import log_of
+from integration.test_runs import FAILED, RUNNING, SUCCEEDED, states
+from local.tenant import Access, Fault, World
+from shared.errors import SourcesFailed
+from shared.functions import reconcile_runs
+from shared.state.journal import DELETED_AT_SOURCE, HARMLESS, TAKEN_LATE
+
+LONG_AGO = ANCHOR - timedelta(days=2)
+
+
+def reconciled(stage: Stage) -> dict[str, dict[str, Any]]:
+    stage.run("reconcile")
+    stage.publish()
+    return stage.by_id()
+
+
+def polled(stage: Stage) -> dict[str, dict[str, Any]]:
+    stage.run("poll_flow_sessions")
+    stage.publish()
+    return stage.by_id()
+
+
+def kinds(stage: Stage) -> list[str]:
+    return [gap.kind for gap in stage.app.journal.gaps()]
+
+
+def without(world: World, *numbers: int) -> World:
+    gone = {run_id(number) for number in numbers}
+    return with_runs(world, *(run for run in world.environments[0].sessions if run.session_id not in gone))
+
+
+def test_a_run_that_no_poll_saw_is_taken_and_told(account: str) -> None:
+    """Its row was stamped an hour before it could be seen, beyond every overlap."""
+    hidden = states(2, (ANCHOR + timedelta(hours=1), LONG_AGO, 5, SUCCEEDED), created=LONG_AGO)
+    with on_stage(with_runs(bare_world(), a_run(1), hidden), account) as stage:
+        assert set(polled(stage)) == {run_id(1)}
+        stage.clock.advance(hours=2)
+        assert set(polled(stage)) == {run_id(1)}
+        assert set(reconciled(stage)) == {run_id(1), run_id(2)}
+        (gap,) = stage.app.journal.gaps()
+        assert (gap.kind, gap.subject) == (TAKEN_LATE, f"1 runs, first {run_id(2)}")
+        assert gap.from_utc <= LONG_AGO < gap.to_utc
+        reconciled(stage)
+        assert kinds(stage) == [TAKEN_LATE]
+
+
+def test_a_run_that_the_next_poll_reads_is_no_difference(account: str) -> None:
+    late = a_run(2, ANCHOR + timedelta(minutes=10))
+    with on_stage(with_runs(bare_world(), a_run(1), late), account) as stage:
+        polled(stage)
+        stage.clock.advance(minutes=15)
+        assert set(reconciled(stage)) == {run_id(1)}
+        assert not kinds(stage)
+
+
+def test_what_is_older_than_history_is_no_difference(account: str) -> None:
+    runs = [a_run(number, ANCHOR - timedelta(days=number)) for number in range(1, 6)]
+    start = (ANCHOR - timedelta(days=3)).date().isoformat()
+    with on_stage(with_runs(bare_world(), *runs), account, HISTORY_START=start) as stage:
+        before = polled(stage)
+        assert 0 < len(before) < 5
+        assert reconciled(stage) == before
+        assert not kinds(stage)
+
+
+def test_runs_that_are_gone_are_marked_and_kept(account: str) -> None:
+    runs = [a_run(number, LONG_AGO + timedelta(minutes=number), a_log(log_of(), LONG_AGO)) for number in range(4)]
+    with on_stage(with_runs(bare_world(), *runs), account) as stage:
+        polled(stage)
+        stage.decode()
+        stage.publish()
+        stage.tenant.world = without(stage.tenant.world, 1, 2)
+        rows = reconciled(stage)
+        deleted = {key for key, row in rows.items() if row["deleted_at_source_utc"]}
+        assert deleted == {run_id(1), run_id(2)}
+        assert len(rows) == 4
+        assert {row["log_status"] for row in rows.values()} == {"loaded"}
+        assert len(stage.rows("fact_flow_action")) == 8
+        assert kinds(stage) == [DELETED_AT_SOURCE]
+        assert set(kinds(stage)) <= HARMLESS
+        before = stage.published()
+        reconciled(stage)
+        assert stage.published() == before
+
+
+def test_a_crash_between_the_mark_and_its_staging(account: str) -> None:
+    with on_stage(with_runs(bare_world(), a_run(1), a_run(2)), account) as stage:
+        polled(stage)
+        stage.tenant.world = without(stage.tenant.world, 1)
+
+        def die(request: Any) -> None:
+            if "/staging/" in request.url and request.method == "PUT":
+                raise KeyboardInterrupt
+
+        stage.transport.before = die
+        with pytest.raises(KeyboardInterrupt):
+            stage.run("reconcile")
+        stage.transport.before = lambda _: None
+        stage.app = stage.new_app()
+        stage.clock.advance(hours=24)
+        assert reconciled(stage)[run_id(1)]["deleted_at_source_utc"]
+
+
+def test_a_run_that_comes_back_is_marked_no_longer(account: str) -> None:
+    whole = with_runs(bare_world(), a_run(1), a_run(2))
+    with on_stage(whole, account) as stage:
+        polled(stage)
+        stage.tenant.world = without(whole, 1)
+        assert reconciled(stage)[run_id(1)]["deleted_at_source_utc"]
+        stage.tenant.world = whole
+        stage.clock.advance(hours=24)
+        assert reconciled(stage)[run_id(1)]["deleted_at_source_utc"] is None
+
+
+def test_rows_that_are_only_kept_from_us_are_not_gone(account: str) -> None:
+    world = with_runs(bare_world(), a_run(1), a_run(2))
+    with on_stage(world, account) as stage:
+        polled(stage)
+        shallow = Access(depths={"prvReadflowsession": "Basic"})
+        stage.tenant.world = replace(world, environments=(replace(world.environments[0], access=shallow),))
+        stage.clock.advance(hours=1)
+        with pytest.raises(SourcesFailed, match="prvReadflowsession"):
+            stage.run("reconcile")
+        stage.clock.advance(minutes=5)
+        stage.run("poll_flow_sessions")
+        rows = reconciled(stage)
+        assert not any(row["deleted_at_source_utc"] for row in rows.values())
+        assert "depth Basic" in str(stage.app.environments.all()[0].get("access_problem"))
+        assert DELETED_AT_SOURCE not in kinds(stage)
+
+
+def test_a_listing_that_lies_marks_nothing(account: str) -> None:
+    """The list comes back empty for once; the runs themselves are there."""
+    runs = [a_run(number) for number in range(30)]
+    with on_stage(with_runs(bare_world(), *runs), account) as stage:
+        polled(stage)
+        empty = Fault("dataverse", path_contains="createdon asc", times=1, status=200, body=b'{"value":[]}')
+        stage.tenant.faults.add(empty)
+        assert not any(row["deleted_at_source_utc"] for row in reconciled(stage).values())
+
+
+@pytest.mark.parametrize("how", ["ended", "deleted", "still open"])
+def test_runs_left_open_are_asked_for_again(account: str, how: str) -> None:
+    open_ = states(1, (LONG_AGO, LONG_AGO, 5, RUNNING), created=LONG_AGO)
+    stamp = LONG_AGO + timedelta(minutes=3)
+    ended = states(1, (LONG_AGO, LONG_AGO, 5, RUNNING), (ANCHOR, stamp, 6, FAILED), created=LONG_AGO)
+    with on_stage(with_runs(bare_world(), open_, a_run(2)), account) as stage:
+        assert polled(stage)[run_id(1)]["outcome"] == "Running"
+        later = {"ended": (ended, a_run(2)), "deleted": (a_run(2),), "still open": (open_, a_run(2))}[how]
+        stage.tenant.world = with_runs(stage.tenant.world, *later)
+        stage.clock.advance(hours=7)
+        row = reconciled(stage)[run_id(1)]
+        assert row["outcome"] == ("Failed" if how == "ended" else "Running")
+        assert bool(row["deleted_at_source_utc"]) == (how == "deleted")
+        assert row["log_status"] == ("pending" if how == "ended" else None)
+
+
+def test_old_days_are_looked_at_in_turn(account: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconcile_runs, "OLDER_DAYS", 10)
+    begin = ANCHOR - timedelta(days=40)
+    runs = [a_run(day, begin + timedelta(days=day)) for day in range(40)]
+    start = (begin - timedelta(days=1)).date().isoformat()
+    with on_stage(with_runs(bare_world(), *runs), account, HISTORY_START=start) as stage:
+        polled(stage)
+        stage.tenant.world = without(stage.tenant.world, 0, 15, 39)
+        marked: list[set[str]] = []
+        for _ in range(4):
+            rows = reconciled(stage)
+            marked.append({key for key, row in rows.items() if row["deleted_at_source_utc"]})
+            stage.clock.advance(days=1)
+        assert marked[0] == {run_id(39)}
+        assert run_id(15) in marked[2]
+        assert marked[3] == {run_id(0), run_id(15), run_id(39)}
+        day_queries = [request for request in stage.tenant.requests if "createdon%20ge" in request.path]
+        assert len(day_queries) <= 4 * 17
+
+
+def test_a_deadline_ends_the_comparison_and_it_goes_on_the_next_day(
+    account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with on_stage(with_runs(bare_world(), a_run(1)), account) as stage:
+        polled(stage)
+        stage.tenant.world = without(stage.tenant.world, 1)
+        monkeypatch.setattr(reconcile_runs, "RESERVE_S", 10_000)
+        assert not reconciled(stage)[run_id(1)]["deleted_at_source_utc"]
+        (record,) = [one for one in today(stage) if one.function == "reconcile" and one.source != "Audit.General"]
+        assert record.status == "unfinished"
+        monkeypatch.undo()
+        assert reconciled(stage)[run_id(1)]["deleted_at_source_utc"]
+
+
+def today(stage: Stage) -> list[Any]:
+    now: datetime = stage.clock.now()
+    return list(stage.app.journal.day(now.date().isoformat()))
