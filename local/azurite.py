@@ -36,7 +36,7 @@ ACCOUNT = "devstoreaccount1"
 ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 LISTENING = re.compile(r"Azurite (Blob|Queue|Table) service is successfully listening at (\S+)")
 SERVICES = ("Blob", "Queue", "Table")
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 90.0
 INSTALL_TIMEOUT_S = 600.0
 STOP_GRACE_S = 15.0
 

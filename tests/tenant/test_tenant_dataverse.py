@@ -264,3 +264,30 @@ def test_the_inventory_can_be_read(serve: Serve) -> None:
     assert {machine["_flowmachinegroupid_value"] for machine in machines} == groups
     users = {row["systemuserid"] for row in client.rows("systemusers?$select=domainname")}
     assert {flow["_ownerid_value"] for flow in flows} <= users
+
+
+def test_privileges_are_told_with_their_depth(serve: Serve) -> None:
+    access = Access(missing_privileges=frozenset({"prvReadflowlog"}), depths={"prvReadflowsession": "Local"})
+    client = serve(World((environment(session(1, EARLIER), access=access),)))
+    user = client.get("WhoAmI").json()["UserId"]
+    path = f"systemusers({user})/Microsoft.Dynamics.CRM.RetrieveUserPrivileges()"
+    told = {entry["PrivilegeName"]: entry["Depth"] for entry in client.get(path).json()["RolePrivileges"]}
+    assert told["prvReadflowsession"] == "Local"
+    assert told["prvReadWorkflow"] == "Global"
+    assert "prvReadflowlog" not in told
+
+
+def test_too_little_depth_leaves_rows_out_without_a_word(serve: Serve) -> None:
+    access = Access(depths={"prvReadflowsession": "Basic"})
+    client = serve(World((environment(session(1, EARLIER), access=access),)))
+    assert client.rows("flowsessions") == []
+    assert client.get("flowsessions/$count").text == "0"
+    assert client.get(f"flowsessions({KEY})").status_code == 403
+
+
+def test_a_table_that_is_not_there(serve: Serve) -> None:
+    absent = frozenset({"flowlog"})
+    client = serve(World((environment(session(1, EARLIER), absent_tables=absent),)))
+    assert client.get("flowlogs").status_code == 404
+    assert client.get("EntityDefinitions(LogicalName='flowlog')/Attributes").status_code == 404
+    assert client.get("flowsessions").status_code == 200
