@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -26,11 +27,24 @@ from shared.schema import FACT_FLOW_SESSION, TABLES
 from shared.state.names import Container, Queue
 
 POINTS = 14
-OF_THE_CLOCK = {"ingested_utc", "updated_utc"}
+OF_THE_CLOCK = {"ingested_utc", "updated_utc", "deleted_at_source_utc"}
+
+
+def delete_a_run(stage: Stage) -> None:
+    """At the source, as a clean-up job does."""
+    first, *others = stage.tenant.world.environments
+    fewer = replace(first, sessions=tuple(first.sessions)[1:])
+    stage.tenant.world = replace(stage.tenant.world, environments=(fewer, *others))
+
+
 STEPS: tuple[Callable[[Stage], object], ...] = (
     lambda stage: stage.run("sync_inventory"),
     lambda stage: stage.run("poll_flow_sessions"),
     lambda stage: stage.run("poll_audit_content"),
+    lambda stage: stage.decode(),
+    lambda stage: stage.publish(),
+    delete_a_run,
+    lambda stage: stage.run("reconcile"),
     lambda stage: stage.decode(),
     lambda stage: stage.publish(),
 )
@@ -61,10 +75,13 @@ class CrashAt:
 
 
 def tiny_world() -> World:
-    return small_world(environments=2, sessions_per_environment=5, blobs=3, events_per_blob=20, history_days=2)
+    """An environment that logs into files and one that logs into the table."""
+    world = small_world(environments=3, sessions_per_environment=5, blobs=3, events_per_blob=20, history_days=2)
+    return replace(world, environments=(world.environments[0], world.environments[2]))
 
 
-def play(stage: Stage) -> None:
+def play(stage: Stage, world: World) -> None:
+    stage.tenant.world = world
     for step in STEPS:
         step(stage)
 
@@ -100,27 +117,29 @@ def let_leases_run_out(account: str) -> None:
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_crash_at_any_write_changes_nothing_in_the_end(account: str, when: str) -> None:
     """Tried at `POINTS` writes, spread evenly over all of them."""
-    with on_stage(tiny_world(), account) as stage:
+    world = tiny_world()
+    with on_stage(world, account) as stage:
         start = stage.clock.at + timedelta(minutes=5)
         stage.clock.at = start
         undisturbed = CrashAt(10**9)
         stage.transport.before = undisturbed
-        play(stage)
+        play(stage, world)
         expected = tables(stage)
+        assert {row["log_version"] for row in stage.rows("fact_flow_session")} >= {"v1", "v2"}
+        assert any(row["deleted_at_source_utc"] for row in stage.rows("fact_flow_session"))
         assert all(expected[name] for name in ("fact_flow_session", "fact_flow_action", "fact_audit_event"))
         for writes in range(0, undisturbed.count, max(1, undisturbed.count // POINTS)):
             wipe(account)
-            stage.tenant.world = stage.tenant.world
             stage.clock.at = start
             again = Stage(stage.tenant, account, stage.clock)
             setattr(again.transport, when, CrashAt(writes))
             with pytest.raises(Crash):
-                play(again)
+                play(again, world)
             setattr(again.transport, when, lambda _: None)
             again.app = again.new_app()
             again.clock.advance(minutes=2)
             let_leases_run_out(account)
-            play(again)
+            play(again, world)
             again.publish()
             assert tables(again) == expected, f"died {when} write {writes}"
             assert not again.staged()
