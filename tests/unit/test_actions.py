@@ -247,3 +247,36 @@ def test_a_real_log_gives_its_rows() -> None:
 def test_a_parameter_that_is_itself_called_value() -> None:
     raw = b'{"value":{"localizedName":"Value","value":"7","variableName":""}}'
     assert RULES.text(raw) == '{"value":"7"}'
+
+
+NAMES = st.sampled_from(["text", "Password", "value", "variableName", "row", "ä", "", "a b"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(max_size=30)
+    | st.sampled_from([' {"password": "x"}', "[1, 2", '"', "\\", ' ["secret"]', "é\u2028\n", "x" * 40]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+PARAMETERS = st.fixed_dictionaries(
+    {"value": VALUES}, optional={"variableName": st.none() | NAMES, "localizedName": st.text(max_size=3)}
+)
+
+
+@given(st.dictionaries(NAMES, PARAMETERS, max_size=4), st.sampled_from(["full", "names"]), st.booleans())
+def test_the_quick_way_gives_what_the_careful_way_gives(
+    document: dict[str, Any], keep: str, ascii_only: bool
+) -> None:
+    raw = json.dumps(document, ensure_ascii=ascii_only).encode("utf-8", "replace")
+    rules = ValueRules(keep, re.compile("password|secret", re.IGNORECASE), 20)
+    quick, careful = rules.text(raw), rules._careful(raw)
+    assert (quick and json.loads(quick)) == (careful and json.loads(careful))
+    assert quick is None or "hunter2" not in quick
+
+
+def test_white_space_and_escapes_do_not_hide_a_structure() -> None:
+    inside = r'"\n\t {\"password\": \"hunter2\"}"'
+    escaped = r'"\u007b\"pwd\":1}"'
+    raw = f'{{"row": {{"value": {inside}, "variableName": ""}}, "b": {{ "value" :  {escaped} }} }}'.encode()
+    told = ValueRules("full", re.compile("password|pwd"), 4000).text(raw)
+    assert told is not None
+    assert "hunter2" not in told
+    assert json.loads(json.loads(told)["b"]) == {"pwd": "(hidden)"}
