@@ -24,7 +24,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-CHUNK_BYTES = 4 * 1024 * 1024
+CHUNK_BYTES = 1024 * 1024
 BEGIN = datetime(2026, 5, 19, 6, 0, 0, 123456, UTC)
 MEBIBYTE = 1024 * 1024
 REDACT = re.compile(r"password|pwd|secret|token|key|credential|connection.?string", re.IGNORECASE)
@@ -66,7 +66,7 @@ def _action(rng: random.Random, number: int) -> dict[str, Any]:
 
 
 def _parameter(rng: random.Random, name: str) -> dict[str, str]:
-    value = f'C:\\Orders\\{rng.randrange(10**6)}\\"{name}" – Straße {rng.randrange(500)}'
+    value = f'C:\\Orders\\{rng.randrange(10**6)}\\"{name}" in der Straße {rng.randrange(500)}'
     return {"localizedName": name.capitalize(), "value": value, "variableName": f"%{name}{rng.randrange(30)}%"}
 
 
@@ -106,7 +106,9 @@ def plain(content: Path) -> int:
 
     rows = [
         {
-            **{name: action.get(name) for name in ("name", "systemActionName", "systemModuleName", "functionName")},
+            **{
+                name: action.get(name) for name in ("name", "systemActionName", "systemModuleName", "functionName")
+            },
             "started": datetime.fromisoformat(action["startTime"]),
             "ended": datetime.fromisoformat(action["endTime"]),
             "line": action["index"],

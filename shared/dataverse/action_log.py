@@ -85,13 +85,18 @@ def read_action(text: str) -> ActionRecord:
     """
     try:
         return _strict_one.decode(text)
-    except msgspec.ValidationError:
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return _record(_an_object(text))
+
+
+def _an_object(text: str) -> Any:
+    try:
         item = msgspec.json.decode(text)
-        if isinstance(item, dict):
-            return _record(item)
-        raise Unreadable("the action is no JSON object") from None
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
         raise Unreadable(f"the action can't be read: {error}") from None
+    if not isinstance(item, dict):
+        raise Unreadable("the action is no JSON object")
+    return cast("Any", item)
 
 
 def _windows(chunks: Iterator[bytes]) -> Iterator[bytes]:

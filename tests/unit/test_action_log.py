@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support import in_pieces
 
 from shared.dataverse import action_log
-from shared.dataverse.action_log import ActionRecord, read_actions
+from shared.dataverse.action_log import ActionRecord, read_action, read_actions
 from shared.errors import TooLarge, Unreadable
 from shared.json_text import sanitized
 
@@ -187,3 +187,15 @@ SAMPLES = os.environ.get("FLOWTRAIL_SAMPLES", "")
 def test_a_real_log_gives_its_two_actions() -> None:
     records = read((Path(SAMPLES) / "flowsession" / "additionalcontext_v1_automationkit.json").read_bytes())
     assert [record.system_action_name for record in records] == ["SelectFileDialog", "If"]
+
+
+@pytest.mark.parametrize("text", ["", "no JSON", "[]", "7", '{"index":1e999}', '{"name":"cut', "[" * 5000])
+def test_one_action_that_is_none(text: str) -> None:
+    with pytest.raises(Unreadable):
+        read_action(text)
+
+
+def test_one_action_with_odd_fields() -> None:
+    record = read_action('{"name": 5, "index": "7", "insideErrorHandling": "true", "inputs": [1]}')
+    assert (record.name, record.index, record.inside_error_handling) == ("5", 7, True)
+    assert bytes(record.inputs) == b"[1]"
