@@ -158,7 +158,8 @@ class App:
         now = self.clock.now()
         profile = self.environments.fresh(environment, now)
         if profile is None:
-            profile = read_profile(self.web_api(environment), environment.name, now, deadline)
+            known = self.environments.known(environment)
+            profile = read_profile(self.web_api(environment), environment.name, now, deadline, known)
             self.environments.save(environment, profile)
         return profile
 

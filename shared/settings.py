@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 from urllib.parse import SplitResult, urlsplit
@@ -19,6 +19,7 @@ from shared.times import parse_utc
 Value = TypeVar("Value")
 
 GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+AUDIT_PREFIX = "audit."
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 CONTENT_TYPES = (
     "Audit.AzureActiveDirectory",
@@ -195,13 +196,22 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
 def parse_environments(text: str) -> tuple[Environment, ...]:
     """Environments out of a JSON list, or out of plain URLs separated by commas, semicolons or white space."""
     entries = _json_list(text) if text.startswith("[") else re.split(r"[\s,;]+", text.strip(" \t\r\n,;"))
-    environments = tuple(_environment(entry) for entry in entries)
+    environments = _named([_environment(entry) for entry in entries])
     if not environments:
         raise ValueError("names no environment")
-    urls = [environment.url for environment in environments]
-    if twice := sorted({url for url in urls if urls.count(url) > 1}):
-        raise ValueError(f"names {', '.join(twice)} more than once")
+    for what in ([env.url for env in environments], [env.name for env in environments]):
+        if twice := sorted({text for text in what if what.count(text) > 1}):
+            raise ValueError(f"names {', '.join(twice)} more than once")
     return environments
+
+
+def _named(environments: list[Environment]) -> tuple[Environment, ...]:
+    """Those without a name get the first part of their host, or the whole of it where others begin the same."""
+    labels = [environment.name or environment.host.split(".")[0] for environment in environments]
+    return tuple(
+        replace(environment, name=label if labels.count(label) == 1 or environment.name else environment.host)
+        for environment, label in zip(environments, labels, strict=True)
+    )
 
 
 def _json_list(text: str) -> list[Any]:
@@ -217,7 +227,9 @@ def _environment(entry: Any) -> Environment:
     if not isinstance(url, str) or not isinstance(name, str) or not set(fields) <= {"url", "name"}:
         raise ValueError(f"has an entry {entry!r}; an entry is a URL or an object with url and name")
     origin = _origin(url)
-    return Environment(origin, name.strip() or (urlsplit(origin).hostname or "").split(".")[0])
+    if name.strip().lower().startswith(AUDIT_PREFIX):
+        raise ValueError(f"names an environment {name!r}; names that begin like a content type are taken")
+    return Environment(origin, name.strip())
 
 
 def _origin(text: str) -> str:

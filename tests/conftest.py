@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from support import FakeClock, settings_with
 
 from local.azurite import Azurite, install_azurite
 from shared.settings import Settings
+
+# how long an example takes says nothing on a machine that has other things to do
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
 
 ACCOUNTS = tuple(f"account{number:04d}" for number in range(250))
 

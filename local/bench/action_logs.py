@@ -94,6 +94,7 @@ def ours(content: Path) -> int:
     )
     table = ActionTable(session, ValueRules("full", REDACT, 4000))
     table.extend(read_actions(_chunks(content)))
+    table.finish()
     with tempfile.TemporaryFile() as file:
         rows = write_rows(FACT_FLOW_ACTION, table.rows(), file)
     table.close()

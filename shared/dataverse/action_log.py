@@ -18,6 +18,7 @@ import msgspec
 import pybase64
 
 from shared.errors import TooLarge, Unreadable
+from shared.json_text import sanitized
 
 WINDOW_BYTES = 1024 * 1024
 LONGEST_ACTION_BYTES = 32 * 1024 * 1024
@@ -63,8 +64,10 @@ _strict_one = msgspec.json.Decoder(ActionRecord)
 _any_list = msgspec.json.Decoder(list[Any])
 
 
-def read_actions(chunks: Iterable[bytes]) -> Iterator[list[ActionRecord]]:
+def read_actions(chunks: Iterable[bytes], *, repair: bool = False) -> Iterator[list[ActionRecord]]:
     """The actions of a log, in batches, from the pieces of its file.
+
+    With `repair`, what no decoder accepts in a text is replaced first.
 
     Accepts what readers of such files have met: a byte-order mark, the document as base64 text, wrapped as the
     `value` of a JSON object or not, a bare array, white space, unknown fields, fields of another type.
@@ -74,6 +77,8 @@ def read_actions(chunks: Iterable[bytes]) -> Iterator[list[ActionRecord]]:
         TooLarge: one action alone is longer than is read.
     """
     source = _plain(_windows(iter(chunks)))
+    if repair:
+        source = _windows(sanitized(source))
     yield from _batches(chain([_array_start(source)], source))
 
 
@@ -157,7 +162,7 @@ def _array_start(source: Iterator[bytes]) -> bytes:
             break
     if not head.strip():
         raise Unreadable("the file is empty")
-    raise Unreadable(f"the file holds no list of actions; it starts with {head[:40]!r}")
+    raise Unreadable("the file holds no list of actions")
 
 
 def _actions_at(head: bytes) -> int | None:
@@ -166,7 +171,7 @@ def _actions_at(head: bytes) -> int | None:
     if head[start : start + 1] == b"[":
         return start
     if head[start : start + 1] not in (b"{", b""):
-        raise Unreadable(f"the file is no JSON; it starts with {head[start : start + 40]!r}")
+        raise Unreadable("the file is no JSON")
     at: int | None = start + 1
     while at is not None and (member := MEMBER.match(head, at)):
         if member[1] == b'"actions"':

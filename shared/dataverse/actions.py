@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,13 +15,15 @@ from shared.dataverse.nesting import MILLISECOND_NS, Nesting, nest
 from shared.dataverse.sessions import LONGEST_MESSAGE, Session
 from shared.dataverse.values import ValueRules
 from shared.schema import FACT_FLOW_ACTION, arrow_schema
-from shared.times import epoch_ms, parse_utc
+from shared.times import epoch_ms, iso_utc, parse_utc
 
 FAILED = "failed"
 LONGEST_NAME = 1000
 IN_MEMORY_BYTES = 16 * 1024 * 1024
 NANOSECONDS = pa.timestamp("ns", tz="UTC")
 MILLISECONDS = pa.timestamp("ms", tz="UTC")
+EARLIEST_YEAR, LATEST_YEAR = 1700, 2200
+USUAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z")
 NESTING_COLUMNS = ("parent_seq", "depth", "is_leaf", "self_ms")
 TIME_COLUMNS = ("start_ns", "end_ns")
 
@@ -38,7 +41,7 @@ class LogSummary:
         for seq, record in enumerate(records, self.action_count):
             if record.status and record.status.lower() == FAILED:
                 self.failed_action_count += 1
-                self.last_failed_seq, self.last_failed_name = seq, record.name
+                self.last_failed_seq, self.last_failed_name = seq, (record.name or "")[:LONGEST_NAME] or None
         self.action_count += len(records)
 
 
@@ -55,6 +58,7 @@ class ActionTable:
         self._rules = rules
         self._spool = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 - see close
         self._writer: pa.ipc.RecordBatchStreamWriter | None = None
+        self._nesting: Nesting | None = None
 
     def close(self) -> None:
         self._spool.close()
@@ -69,15 +73,19 @@ class ActionTable:
             self._writer.write_batch(batch)
             self.summary.add(records)
 
+    def finish(self) -> None:
+        """Take no more actions, and work out how they nest."""
+        if self._writer is not None:
+            self._writer.close()
+            self._nesting = nest(*(self._times(column) for column in TIME_COLUMNS))
+
     def rows(self) -> Iterator[pa.Table]:
-        """The rows in log order, with exactly the published columns."""
-        if self._writer is None:
+        """The rows in log order, with exactly the published columns, once all actions have been taken."""
+        if self._nesting is None:
             return
-        self._writer.close()
-        nesting = nest(*(self._times(column) for column in TIME_COLUMNS))
         first = 0
         for batch in self._batches():
-            yield _with_nesting(batch, nesting, first)
+            yield _with_nesting(batch, self._nesting, first)
             first += batch.num_rows
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
@@ -129,13 +137,22 @@ def _with_nesting(batch: pa.RecordBatch, nesting: Nesting, first: int) -> pa.Tab
 
 
 def _nanoseconds(texts: list[str | None]) -> pa.Array:
-    """Instants out of text; what is none becomes empty, and only then the slow way is taken."""
+    """Instants out of text; what is none becomes empty, what is written oddly is rewritten, in a slower way.
+
+    The others keep their full resolution, without which the nesting would come out wrong.
+    """
     try:
         return pa.array(texts, pa.string()).cast(NANOSECONDS)
     except pa.ArrowInvalid:
-        instants = [parse_utc(text) for text in texts]
-        milliseconds = [epoch_ms(instant) if instant else None for instant in instants]
-        return pa.array(milliseconds, MILLISECONDS).cast(NANOSECONDS, safe=False)
+        return pa.array([_usual_time(text) for text in texts], pa.string()).cast(NANOSECONDS)
+
+
+def _usual_time(text: str | None) -> str | None:
+    """An instant as almost all are written; `None` for none, and for one that nanoseconds can't hold."""
+    instant = parse_utc(text)
+    if instant is None or not EARLIEST_YEAR <= instant.year <= LATEST_YEAR:
+        return None
+    return text if text and USUAL_TIME.fullmatch(text) else iso_utc(instant)
 
 
 def _duration_ms(start_ns: pa.Array, end_ns: pa.Array) -> pa.Array:

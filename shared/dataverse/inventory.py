@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -180,25 +180,25 @@ def changes(
     return changed
 
 
-def gone(
+def absent(
     dimension: Table,
-    found: list[dict[str, Any]],
+    listed: Mapping[str, Container[str]],
     known: Mapping[str, dict[str, Any]],
-    environment_id: str,
     now: datetime,
 ) -> list[dict[str, Any]]:
-    """The rows of an environment that its source no longer has: kept as they were, and marked."""
+    """The rows that their environment no longer has, of the environments in `listed`, which maps each to its ids.
+
+    Where another environment has the same one, it is that one's from now on; else it stays as it was, marked.
+    """
     if "is_deleted" not in dimension.column_names:
         return []
-    present = {row[dimension.key[0]] for row in found}
-    return [
-        {**row, "is_deleted": True, "updated_utc": now}
-        for key, row in known.items()
-        if row.get("environment_id") == environment_id
-        and row.get("updated_utc")
-        and key not in present
-        and not row.get("is_deleted")
-    ]
+    rows: list[dict[str, Any]] = []
+    for key, row in known.items():
+        own = str(row.get("environment_id"))
+        if own in listed and key not in listed[own] and row.get("updated_utc") and not row.get("is_deleted"):
+            other = min((name for name, ids in listed.items() if key in ids), default=None)
+            rows.append({**row, "environment_id": other or own, "is_deleted": other is None, "updated_utc": now})
+    return rows
 
 
 def _choice(names: Mapping[int, str], value: Any) -> str | None:

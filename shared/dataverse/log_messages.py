@@ -15,19 +15,23 @@ from shared.settings import GUID
 RUNS_PER_MESSAGE = 20
 
 
-class LogRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`url` is the environment's origin; `day` the UTC date on which the runs were created."""
+class LogRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """`url` is the environment's origin; `day` the UTC date on which the runs were created.
+
+    With `recheck`, logs in the table `flowlogs` that were read soon after the run are compared once more.
+    """
 
     url: str
     environment_id: str
     day: date
     session_ids: tuple[str, ...]
+    recheck: bool = False
 
     def body(self) -> str:
         return msgspec.json.encode(self).decode()
 
-    def only(self, session_ids: Iterable[str]) -> LogRequest:
-        return msgspec.structs.replace(self, session_ids=tuple(session_ids))
+    def only(self, session_ids: Iterable[str], *, recheck: bool = False) -> LogRequest:
+        return msgspec.structs.replace(self, session_ids=tuple(session_ids), recheck=recheck)
 
 
 def read_request(body: str) -> LogRequest:

@@ -17,6 +17,7 @@ VERSIONS = ("v1", "v2", "both")
 V1, V2, BOTH = VERSIONS
 DEFAULT_STATUS = STATUSES[0]
 SETTLE = timedelta(minutes=2)
+SURE = timedelta(hours=1)
 GRACE = timedelta(hours=24)
 
 

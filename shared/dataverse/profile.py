@@ -45,14 +45,16 @@ class Profile:
     remarks: tuple[str, ...] = ()
 
 
-def read_profile(api: WebApi, name: str, now: datetime, deadline: Deadline) -> Profile:
-    """Ask an environment what it is.
+def read_profile(
+    api: WebApi, name: str, now: datetime, deadline: Deadline, known: Profile | None = None
+) -> Profile:
+    """Ask an environment what it is; an id that it does not tell for once is the one that was `known`.
 
     Raises:
         AccessError: it does not let us in, or does not tell its id.
     """
     user = api.document("WhoAmI", deadline)
-    organization = _organization(api, user, deadline)
+    organization = _organization(api, user, known, deadline)
     logs = _log_settings(api, deadline)
     needs_flow_logs = bool(logs.columns) and logs.version in (V2, BOTH)
     problems = access_problems(api, str(user.get("UserId")), flow_logs=needs_flow_logs, deadline=deadline)
@@ -85,11 +87,13 @@ def log_remarks(logs: LogSettings) -> Iterator[str]:
         )
 
 
-def _organization(api: WebApi, user: Row, deadline: Deadline) -> Row:
-    """The environment's own ids; where it does not tell the environment's, the organization's stands for it."""
+def _organization(api: WebApi, user: Row, known: Profile | None, deadline: Deadline) -> Row:
+    """The environment's own ids; where it never told the environment's, the organization's stands for it."""
     detail = {**user, **_detail(api, deadline)}
     if not detail.get("OrganizationId"):
         raise AccessError(f"{api.api.origin} does not tell its organization.", "Check the environment's URL.")
+    if known and known.organization_id == _id(detail, "OrganizationId"):
+        return {"EnvironmentId": known.environment_id, **{name: value for name, value in detail.items() if value}}
     return {**detail, "EnvironmentId": detail.get("EnvironmentId") or detail["OrganizationId"]}
 
 

@@ -33,7 +33,6 @@ class UserNames:
             log.warning(
                 "Users of %s can't be read, so runs show the ids of their owners: %s", self._api.root, error
             )
-            self._asked.update(new)
         return self._known
 
     def _ask(self, user_ids: list[str], deadline: Deadline) -> None:

@@ -12,6 +12,7 @@ import msgspec
 HIDDEN = "(hidden)"
 HIDDEN_JSON = b'"(hidden)"'
 CUT = "…"
+TOO_DEEP = '"(nested too deeply)"'
 MOST_REMEMBERED = 10_000
 STRUCTURES = (b"{", b"[")
 SUSPICIOUS = (*STRUCTURES, b"\\")  # an escaped blank may stand in front of a structure
@@ -48,24 +49,29 @@ class ValueRules:
         if self.keep == "off" or raw in (b"{}", b"null"):
             return None
         try:
-            parameters = _parameters.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return self._quick(raw)
+        except RecursionError:
+            return TOO_DEEP
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return self._careful(raw)
+
+    def _quick(self, raw: bytes) -> str | None:
         members = [
-            _json_text(name) + b":" + self._member(name, parameter) for name, parameter in parameters.items()
+            _json_text(name) + b":" + self._member(name, parameter)
+            for name, parameter in _parameters.decode(raw).items()
         ]
         return (b"{" + b",".join(members) + b"}").decode() if members else None
 
     def _member(self, name: str, parameter: Parameter) -> bytes:
-        variable = parameter.variable_name or ""
-        value = self._kept_json(name, variable, bytes(parameter.value))
+        variable, label = parameter.variable_name or "", parameter.localized_name or ""
+        value = self._kept_json((name, variable, label), bytes(parameter.value))
         return b'{"value":' + value + b',"variable":' + _json_text(variable) + b"}" if variable else value
 
-    def _kept_json(self, name: str, variable: str, value: bytes) -> bytes:
+    def _kept_json(self, names: tuple[str, ...], value: bytes) -> bytes:
         """A value's JSON as it stands, where nothing about it asks for a closer look."""
         if value in (b"null", b'""'):
             return value
-        if self._is_secret(name) or (variable and self._is_secret(variable)):
+        if any(map(self._is_secret, names)):
             return HIDDEN_JSON
         if self.keep == "names":
             return b"null"
@@ -74,9 +80,11 @@ class ValueRules:
                 return value
         elif value[:1] not in STRUCTURES:
             return value
-        return msgspec.json.encode(self._kept(name, variable, msgspec.json.decode(value)))
+        return msgspec.json.encode(self._kept(names, msgspec.json.decode(value)))
 
     def _is_secret(self, name: str) -> bool:
+        if not name:
+            return False
         secret = self._secret.get(name)
         if secret is None:
             if len(self._secret) >= MOST_REMEMBERED:
@@ -86,47 +94,63 @@ class ValueRules:
 
     def _careful(self, raw: bytes) -> str | None:
         """The same for a document of any other shape, value by value."""
-        document = _decoded(raw)
-        if not document:
-            return None
-        reduced = self._members(document) if isinstance(document, dict) else self._value("", document)
-        return msgspec.json.encode(reduced).decode()
+        try:
+            document = _decoded(raw)
+            if not document:
+                return None
+            reduced = self._members(document) if isinstance(document, dict) else self._value("", document)
+            return msgspec.json.encode(reduced).decode()
+        except RecursionError:
+            return TOO_DEEP
 
     def _members(self, members: Any) -> dict[str, Any]:
         return {key: self._value(key, member) for key, member in members.items()}
 
     def _value(self, name: str, value: Any) -> Any:
+        """A value of any shape; what stands under a secret name is hidden whole."""
         if isinstance(value, dict):
             members = cast("dict[str, Any]", value)
-            if "value" in members and members.keys() <= {"value", "variableName", "localizedName"}:
+            if "value" in members:
                 return self._parameter(name, members)
-            return self._members(members)
+            return HIDDEN if members and self._is_secret(name) else self._members(members)
         if isinstance(value, list):
             return [self._value(name, item) for item in cast("list[Any]", value)]
-        return self._kept(name, "", value)
+        return self._kept((name,), value)
 
     def _parameter(self, name: str, members: dict[str, Any]) -> Any:
-        variable = members.get("variableName") or ""
-        value = self._kept(name, str(variable), members["value"])
-        return {"value": value, "variable": variable} if variable else value
+        """A value that is told of by its neighbours: each text beside it may be the name that makes it secret."""
+        beside = {key: text for key, text in members.items() if key != "value"}
+        names = (name, *(text for text in beside.values() if isinstance(text, str)))
+        kept = {"value": self._kept(names, members["value"])}
+        if variable := beside.pop("variableName", None):
+            kept["variable"] = str(variable)
+        beside.pop("localizedName", None)
+        kept |= {
+            key: HIDDEN if self._is_secret(name) and text else self._value(key, text)
+            for key, text in beside.items()
+        }
+        return kept if len(kept) > 1 else kept["value"]
 
-    def _kept(self, name: str, variable: str, value: Any) -> Any:
+    def _kept(self, names: tuple[str, ...], value: Any) -> Any:
         if value is None or value == "":
             return value
-        if self._is_secret(name) or (variable and self._is_secret(variable)):
+        if any(map(self._is_secret, names)):
             return HIDDEN
         if self.keep == "names":
             return None
         if isinstance(value, (bool, int, float)):
             return value
-        return self._cut(self._text_of(name, value))
+        return self._cut(self._text_of(names[0], value))
 
     def _text_of(self, name: str, value: Any) -> str:
         """A value as text. Objects and lists, which may come as text themselves, are looked into for secrets."""
         inner = _structure(value) if isinstance(value, str) else value
         if inner is None:
-            return str(value)
+            return HIDDEN if _breaks_off(value) and self._names_a_secret(value) else str(value)
         return msgspec.json.encode(self._value(name, inner)).decode()
+
+    def _names_a_secret(self, text: str) -> bool:
+        return self.redact_names.search(text) is not None
 
     def _cut(self, text: str) -> str:
         return text[: self.max_chars] + CUT if len(text) > self.max_chars else text
@@ -143,12 +167,17 @@ def _structure(text: str) -> Any:
         return None
     try:
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
+    except msgspec.DecodeError:
         return None
+
+
+def _breaks_off(text: str) -> bool:
+    """Whether a text that is no structure begins like one, as one that was cut does."""
+    return text.lstrip().startswith(("{", "["))
 
 
 def _decoded(raw: bytes) -> Any:
     try:
         return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return {"unreadable": {"value": raw.decode("utf-8", "replace"), "variableName": ""}}
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return {"unreadable": HIDDEN}

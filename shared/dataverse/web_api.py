@@ -126,6 +126,8 @@ class WebApi:
             at += len(reply.body)
             if reply.status != HTTPStatus.PARTIAL_CONTENT or at >= _whole_size(reply, at):
                 return
+            if not reply.body:
+                raise Defer(f"{path} comes in parts of which one is empty.", MALFORMED_RETRY_S)
             if at > LONGEST_FILE_BYTES:
                 raise TooLarge(f"{path} is longer than {LONGEST_FILE_BYTES:,} bytes")
 

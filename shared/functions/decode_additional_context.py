@@ -17,12 +17,11 @@ from shared.dataverse.action_log import ActionRecord, read_actions
 from shared.dataverse.actions import ActionTable, LogSummary
 from shared.dataverse.flow_logs import FlowLog, read_flow_log
 from shared.dataverse.log_messages import LogRequest, read_request
-from shared.dataverse.log_settings import GRACE, SETTLE, V1, V2, LogSettings
+from shared.dataverse.log_settings import GRACE, SETTLE, SURE, V1, V2, LogSettings
 from shared.dataverse.sessions import LogStatus, Outcome, Session, amended
 from shared.dataverse.values import ValueRules
-from shared.errors import AccessError, Defer, Missing, TooLarge, Unreadable
+from shared.errors import AccessError, Defer, FlowtrailError, Missing, TooLarge, Unreadable
 from shared.functions.intake import stage_sessions
-from shared.json_text import sanitized
 from shared.publishing.staging import Destination, spool
 from shared.schema import FACT_FLOW_ACTION
 from shared.settings import Environment
@@ -38,13 +37,14 @@ LONGEST_DELAY_S = 4 * 3600.0
 WINDOW_BYTES = 1024 * 1024
 AWAITED = frozenset({LogStatus.PENDING, LogStatus.FORBIDDEN})
 MOST_ROWS_HELD = 20_000
+PASSING = (FlowtrailError, OSError, MemoryError)
+"""What says nothing about the log itself."""
 
 
-def run(app: App, body: str, dequeue_count: int) -> None:
+def run(app: App, body: str, _dequeue_count: int) -> None:
     """Decode the logs of a message's runs.
 
-    A message that comes again is worked through again in full, whatever the register says: it may have come
-    back because its first delivery stopped halfway.
+    What its first delivery had settled when it stopped is staged once more when it comes again.
     """
     request = read_request(body)
     environment = _environment(app, request)
@@ -53,7 +53,7 @@ def run(app: App, body: str, dequeue_count: int) -> None:
             "%d action logs of %s are left: it is no longer configured", len(request.session_ids), request.url
         )
         return
-    _Decoding(app, environment, request, app.deadline(DEADLINE_S)).run(again=dequeue_count > 1)
+    _Decoding(app, environment, request, app.deadline(DEADLINE_S)).run()
 
 
 def _environment(app: App, request: LogRequest) -> Environment | None:
@@ -97,9 +97,12 @@ class _Decoding:
         self.rules = ValueRules(settings.action_values, settings.redact_names, settings.max_value_chars)
         self.group = _Group()
         self.later: list[Session] = []
+        self.young: list[Session] = []
 
-    def run(self, *, again: bool) -> None:
-        waiting = [session for session in self._registered() if again or session.log_status in AWAITED]
+    def run(self) -> None:
+        registered = self._registered()
+        waiting = [session for session in registered if session.log_status in AWAITED or self._is_due(session)]
+        stage_sessions(self.app, [session for session in registered if session not in waiting])
         for at, session in enumerate(waiting):
             if self.deadline.remaining_s < RESERVE_S:
                 self._put_back(waiting[at:], 0)
@@ -111,7 +114,7 @@ class _Decoding:
                 self._put_back(waiting[at:], wait.after_s)
                 break
             except Exception:
-                if len(waiting) == 1:
+                if len(self.request.session_ids) == 1:
                     raise
                 log.exception("The action log of run %s failed; it is tried again alone", session.session_id)
                 self._put_back([session], SHORTEST_DELAY_S)
@@ -119,6 +122,11 @@ class _Decoding:
                 self._flush()
         self._flush()
         self._put_back_pending()
+        self._put_back_young()
+
+    def _is_due(self, session: Session) -> bool:
+        """Whether rows of the table that were read early are to be read once more: late ones are there by now."""
+        return self.request.recheck and session.log_version == V2 and session.log_status == LogStatus.LOADED
 
     def _registered(self) -> list[Session]:
         found = self.app.register.get_all(self.request.environment_id, self.request.day, self.request.session_ids)
@@ -142,12 +150,19 @@ class _Decoding:
                 if self.logs.expects(generation, session):
                     refused = error
         if session.log_status not in AWAITED:
-            self.group.add(session)  # loaded before its message came again, and gone since: it stays loaded
-        elif refused is None:
+            return  # loaded, and gone since: it stays loaded
+        if refused is None:
             self._missing(session)
         else:
-            log.error("The action log of run %s is refused: %s", session.session_id, refused)
-            self.group.add(session, log_status=LogStatus.FORBIDDEN)
+            self._refused(session, refused)
+
+    def _refused(self, session: Session, error: AccessError) -> None:
+        """Said at once and asked again for a day, then once a day: a role may only have been lost for a while."""
+        log.error("The action log of run %s is refused: %s", session.session_id, error)
+        self.group.add(session, log_status=LogStatus.FORBIDDEN)
+        self._note_day(session, "action logs refused", str(error))
+        if self._age(session) <= GRACE:
+            self.later.append(session)
 
     def _found(self, generation: str, session: Session) -> bool:
         return self._from_file(session) if generation == V1 else self._from_table(session)
@@ -170,7 +185,7 @@ class _Decoding:
         try:
             table = self._table(session, read_actions(_windows(file)))
         except Unreadable:
-            table = self._table(session, read_actions(sanitized(_windows(file))))
+            table = self._table(session, read_actions(_windows(file), repair=True))
         self._loaded(session, table, V1)
 
     def _from_table(self, session: Session) -> bool:
@@ -180,21 +195,38 @@ class _Decoding:
             return True
         try:
             with closing(read_flow_log(self.api, session.session_id, self.logs.columns, self.deadline)) as rows:
-                if rows:
+                if len(rows) > self._taken(session):
                     self._loaded(session, self._table(session, rows.batches()), V2)
                     self._note_unreadable(session, rows)
+                if rows and self._age(session) < SURE:
+                    self.young.append(session)
                 return bool(rows)
         except TooLarge as error:
             self._unusable(session, LogStatus.TOO_LARGE, V2, str(error), None)
-            return True
+        except Unreadable as error:
+            self._unusable(session, LogStatus.UNREADABLE, V2, str(error), None)
+        return True
+
+    def _taken(self, session: Session) -> int:
+        """How many actions of the run's log are kept already, where it is being compared once more."""
+        return session.action_count or 0 if self._is_due(session) else 0
 
     def _table(self, session: Session, batches: Iterable[Sequence[ActionRecord]]) -> ActionTable:
+        """The rows of a log.
+
+        Raises:
+            Unreadable: also where something in it breaks the decoder itself; trying again would change nothing.
+        """
         table = ActionTable(session, self.rules)
         try:
             table.extend(batches)
-        except BaseException:
+            table.finish()
+        except BaseException as error:
             table.close()
-            raise
+            if isinstance(error, PASSING) or not isinstance(error, Exception):
+                raise
+            log.exception("The action log of run %s breaks the decoder; please report it", session.session_id)
+            raise Unreadable(f"the log breaks the decoder: {type(error).__name__}") from error
         return table
 
     def _loaded(self, session: Session, table: ActionTable, version: str) -> None:
@@ -217,15 +249,15 @@ class _Decoding:
         elif age <= GRACE:
             self.later.append(session)
         else:
-            self._note_expired(session, age)
+            if self.logs.expired(session, age):
+                reason = f"The environment keeps action logs for {self.logs.ttl_minutes} minutes only."
+                self._note_day(session, "action logs expired", reason)
             self.group.add(session, log_status=LogStatus.ABSENT)
 
-    def _note_expired(self, session: Session, age: timedelta) -> None:
-        """One gap for a day of runs whose logs the service no longer keeps."""
-        if self.logs.expired(session, age):
-            begin = datetime.combine(session.day, datetime.min.time(), session.created_utc.tzinfo)
-            reason = f"The environment keeps action logs for {self.logs.ttl_minutes} minutes only."
-            self._gap(begin, begin + timedelta(days=1), "action logs expired", session.day.isoformat(), reason)
+    def _note_day(self, session: Session, kind: str, reason: str) -> None:
+        """One gap for a whole day of runs, however many of them it concerns."""
+        begin = datetime.combine(session.day, datetime.min.time(), session.created_utc.tzinfo)
+        self._gap(begin, begin + timedelta(days=1), kind, session.day.isoformat(), reason)
 
     def _note_unreadable(self, session: Session, rows: FlowLog) -> None:
         if rows.unreadable:
@@ -262,6 +294,16 @@ class _Decoding:
         if not group.sessions:
             return
         try:
+            self._keep(group)
+        except Exception:
+            if len(self.request.session_ids) == 1:
+                raise
+            log.exception("%d action logs can't be kept together; each is tried alone", len(group.sessions))
+            for session in group.sessions:
+                self._put_back([session], SHORTEST_DELAY_S)
+
+    def _keep(self, group: _Group) -> None:
+        try:
             if group.tables:
                 destination = Destination(FACT_FLOW_ACTION, self.request.day)
                 self.app.staging.put(destination, _rows(group.tables), group.holds())
@@ -278,16 +320,29 @@ class _Decoding:
             delay_s = max(SHORTEST_DELAY_S, age.total_seconds(), (SETTLE - age).total_seconds())
             self._put_back(self.later, min(delay_s, LONGEST_DELAY_S))
 
-    def _put_back(self, sessions: list[Session], delay_s: float) -> None:
-        request = self.request.only(session.session_id for session in sessions)
+    def _put_back_young(self) -> None:
+        """Look once more, when it is sure that no row of the table is still on its way."""
+        if self.young:
+            delay_s = (SURE - min(map(self._age, self.young))).total_seconds()
+            self._put_back(self.young, max(SHORTEST_DELAY_S, delay_s), recheck=True)
+
+    def _put_back(self, sessions: list[Session], delay_s: float, *, recheck: bool = False) -> None:
+        request = self.request.only((session.session_id for session in sessions), recheck=recheck)
         self.app.storage.queues.send(Queue.ADDITIONAL_CONTEXT, request.body(), delay_s)
 
 
 def _noting(group: _Group, now: Callable[[], Any]) -> Callable[[Session, Session | None], Session | None]:
-    """The change that notes each run's outcome on the newest state that the register has of it."""
+    """The change that notes each run's outcome on the newest state that the register has of it.
+
+    A run that names another file by now, or was opened again, has a message of its own, which brings the log of
+    that state; and an outcome that is known already makes no new state.
+    """
 
     def change(session: Session, known: Session | None) -> Session | None:
-        return amended(known or session, now(), **group.outcomes[session.session_id])
+        outcome, state = group.outcomes[session.session_id], known or session
+        is_another = (state.log_file_id, state.is_finished) != (session.log_file_id, True)
+        is_known = all(getattr(state, name) == value for name, value in outcome.items())
+        return state if is_another or is_known else amended(state, now(), **outcome)
 
     return change
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -17,10 +16,9 @@ from shared.publishing.parquet import rows_of
 from shared.publishing.staging import Destination
 from shared.schema import FACT_FLOW_SESSION
 from shared.settings import Environment
+from shared.state.journal import Gap
 from shared.state.names import Queue
-from shared.times import epoch_ms
-
-log = logging.getLogger("flowtrail")
+from shared.times import epoch_ms, parse_utc
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,23 @@ class Intake:
                 yield read_session(row, self.environment_id, upns, self.app.clock.now())
             except ValueError as error:
                 self.tally.rows_failed += 1
-                log.error("A run of %s can't be taken: %s", self.environment.name, error)  # noqa: TRY400
+                self._note(row, str(error))
+
+    def _note(self, row: Row, reason: str) -> None:
+        now = self.app.clock.now()
+        at = parse_utc(row.get("modifiedon")) or now
+        subject = str(row.get("flowsessionid"))
+        self.app.journal.lost(
+            Gap(
+                source=self.environment.name,
+                from_utc=at,
+                to_utc=at,
+                kind="run not taken",
+                subject=subject,
+                reason=reason,
+                noticed_utc=now,
+            )
+        )
 
     def _succeed(self, newer: Session, known: Session | None) -> Session | None:
         return succeed(known, newer, self.app.clock.now())

@@ -29,7 +29,7 @@ CURSOR = "auditcontent"
 def run(app: App) -> None:
     deadline = app.deadline(DEADLINE_S)
     types = app.settings.audit_content_types
-    each_source(app, FUNCTION, {name: partial(poll_content_type, app, name, deadline) for name in types})
+    each_source(app, FUNCTION, {name: partial(poll_content_type, app, name) for name in types}, deadline)
 
 
 def poll_content_type(app: App, content_type: str, deadline: Deadline, tally: Tally) -> None:

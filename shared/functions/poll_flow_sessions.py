@@ -20,7 +20,7 @@ from shared.times import iso_utc, parse_utc
 
 FUNCTION = "poll_flow_sessions"
 DEADLINE_S = 240.0
-RESERVE_S = 30.0
+RESERVE_S = 15.0
 CURSOR = "flowsessions"
 DEFAULT_HISTORY = timedelta(days=90)
 NO_TABLE = (
@@ -31,8 +31,8 @@ NO_TABLE = (
 
 def run(app: App) -> None:
     deadline = app.deadline(DEADLINE_S)
-    sources = {env.name: partial(poll_environment, app, env, deadline) for env in app.settings.environments}
-    each_source(app, FUNCTION, sources)
+    sources = {env.name: partial(poll_environment, app, env) for env in app.settings.environments}
+    each_source(app, FUNCTION, sources, deadline)
 
 
 def poll_environment(app: App, environment: Environment, deadline: Deadline, tally: Tally) -> None:

@@ -26,9 +26,10 @@ def run(app: App) -> None:
         app,
         FUNCTION,
         {
-            **{name: partial(list_again, app, name, deadline) for name in app.settings.audit_content_types},
-            **{env.name: partial(reconcile_runs, app, env, deadline) for env in app.settings.environments},
+            **{name: partial(list_again, app, name) for name in app.settings.audit_content_types},
+            **{env.name: partial(reconcile_runs, app, env) for env in app.settings.environments},
         },
+        deadline,
     )
 
 

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
+from random import shuffle
 
 from shared.app import App
 from shared.batches import batches
 from shared.clock import Deadline
 from shared.dataverse.cursor import read_cursor
 from shared.dataverse.sessions import LogStatus, Session, amended
-from shared.dataverse.web_api import Query, Row
+from shared.dataverse.web_api import Query
 from shared.errors import AccessError, Missing
 from shared.functions.intake import Intake, stage_sessions
 from shared.functions.poll_flow_sessions import CURSOR, DEFAULT_HISTORY
 from shared.functions.sources import Tally
 from shared.settings import Environment
 from shared.state.journal import DELETED_AT_SOURCE, TAKEN_LATE, Gap
+from shared.state.register import Stamps
 from shared.times import iso_utc, parse_day, parse_utc
 
 log = logging.getLogger("flowtrail")
 
 PLACE = "reconcile"
-RESERVE_S = 60.0
+RESERVE_S = 20.0
 LONG_WAITING = timedelta(hours=6)
 AWAITED = (LogStatus.PENDING, LogStatus.FORBIDDEN)
 RECENT_DAYS = 7
@@ -63,39 +66,50 @@ class _Reconciling:
         self.cursor = read_cursor(place, app.settings.history_start or self.now - DEFAULT_HISTORY)
 
     def run(self) -> None:
-        waiting = [run for run in self.app.register.unsettled(self.id) if run.modified_utc < self._long_ago]
-        self.tally.rows_read += len(waiting)
-        self.intake.ask_for_logs(run for run in waiting if run.is_finished and run.log_status in AWAITED)
-        self._ask_for_runs([run for run in waiting if not run.is_finished and not run.deleted_at_source_utc])
-        for day in self._days():
+        for step in self._steps():
             if self.deadline.remaining_s < RESERVE_S:
                 self.tally.finished = False
                 return
-            self._compare(day)
+            step()
 
-    @property
-    def _long_ago(self) -> datetime:
-        return self.app.clock.now() - LONG_WAITING
+    def _steps(self) -> Iterator[Callable[[], None]]:
+        """The recent days first, then what has been waiting, then older days."""
+        today = self.now.date()
+        for back in range(RECENT_DAYS):
+            yield partial(self._compare, today - A_DAY * back)
+        yield from self._waiting_steps()
+        for day in self._older_days(today - A_DAY * RECENT_DAYS):
+            yield partial(self._compare, day)
+
+    def _waiting_steps(self) -> Iterator[Callable[[], None]]:
+        """Some dozens of runs a step, in an order that changes: what is not reached today has its turn later."""
+        long_ago = self.app.clock.now() - LONG_WAITING
+        waiting = [run for run in self.app.register.unsettled(self.id) if run.modified_utc < long_ago]
+        self.tally.rows_read += len(waiting)
+        shuffle(waiting)
+        ended = (run for run in waiting if run.is_finished and run.log_status in AWAITED)
+        yield partial(self.intake.ask_for_logs, list(ended))
+        is_open = (run for run in waiting if not run.is_finished and not run.deleted_at_source_utc)
+        for batch in batches(is_open, IDS_PER_QUERY):
+            yield partial(self._ask_for_runs, batch)
 
     def _ask_for_runs(self, open_runs: list[Session]) -> None:
         """Read runs again that have been open for long: one that ended and was missed shows now."""
-        found = self.intake.take(self._rows(run.session_id for run in open_runs))
-        ids = {run.session_id for run in found}
+        ids = {run.session_id for run in self._taken(run.session_id for run in open_runs)}
         self._mark_gone([run for run in open_runs if run.session_id not in ids])
 
-    def _rows(self, session_ids: Iterable[str]) -> list[Row]:
-        rows: list[Row] = []
+    def _taken(self, session_ids: Iterable[str]) -> list[Session]:
+        """Read runs by their ids and take them, some at a time."""
+        taken: list[Session] = []
         for batch in batches(session_ids, IDS_PER_QUERY):
             either = " or ".join(f"flowsessionid eq {session_id}" for session_id in batch)
             query = Query("flowsessions", self.profile.session_columns, either)
-            rows.extend(self.api.rows(query, self.deadline))
-        return rows
+            taken.extend(self.intake.take(self.api.rows(query, self.deadline)))
+        return taken
 
-    def _days(self) -> Iterator[date]:
-        """The recent days, then older ones from where the last run left off; the place is kept after each."""
-        today = self.now.date()
-        yield from (today - A_DAY * back for back in range(RECENT_DAYS))
-        newest, oldest = today - A_DAY * RECENT_DAYS, self.app.register.first_day(self.id)
+    def _older_days(self, newest: date) -> Iterator[date]:
+        """Older days, from where the last run left off and round again; the place is kept after each."""
+        oldest = self.app.register.first_day(self.id)
         place = self.app.checkpoints.load(PLACE, self.id)
         next_day = parse_day(place.values["next_day"]) if place.values.get("next_day") else newest
         for _ in range(OLDER_DAYS):
@@ -110,18 +124,18 @@ class _Reconciling:
                 return
 
     def _compare(self, day: date) -> None:
-        """Take what is missing here, mark what is gone there, and note both."""
-        there, here = self._source_ids(day), self.app.register.deletions(self.id, day)
+        """Take what is missing or older here, mark what is gone there, and note both.
+
+        This side is read first: a run that a poll takes in between must not look as if it were gone.
+        """
+        here = self.app.register.stamps(self.id, day)
+        there = self._source_ids(day)
         self.tally.rows_read += len(there)
-        missing = [
-            session_id
-            for session_id, modified in there.items()
-            if session_id not in here and self.cursor.history <= modified < self.cursor.read_until
-        ]
-        self._take_late(day, missing)
-        back = [session_id for session_id in there if here.get(session_id)]
-        self.intake.take(self._rows(back))
-        gone = [session_id for session_id, deleted in here.items() if deleted is None and session_id not in there]
+        begin, end = self.cursor.history, self.cursor.read_until
+        seen = {run: modified for run, modified in there.items() if begin <= modified < end}
+        self._take_late(day, [run for run, modified in seen.items() if _is_newer(modified, here.get(run))])
+        self._taken(run for run in there if run in here and here[run].deleted_at_source_utc)
+        gone = [run for run, known in here.items() if not known.deleted_at_source_utc and run not in there]
         self._mark_gone(self._registered(day, gone))
         self._stage_again(day, here)
 
@@ -142,7 +156,7 @@ class _Reconciling:
         return [registered.session for registered in found.values()]
 
     def _take_late(self, day: date, session_ids: Sequence[str]) -> None:
-        taken = self.intake.take(self._rows(session_ids))
+        taken = self._taken(session_ids)
         if taken:
             reason = f"{len(taken)} runs were not seen when they changed; they have been taken now."
             self._note(day, TAKEN_LATE, [run.session_id for run in taken], reason)
@@ -175,11 +189,11 @@ class _Reconciling:
             return True
         return False
 
-    def _stage_again(self, day: date, here: dict[str, datetime | None]) -> None:
-        """A crash may have come between a mark in the register and its staging."""
+    def _stage_again(self, day: date, here: dict[str, Stamps]) -> None:
+        """What the register took of late: a crash may have come before it was staged. Published twice, it is one."""
         since = self.app.clock.now() - STAGED_AGAIN
-        marked = [session_id for session_id, deleted in here.items() if deleted and deleted > since]
-        stage_sessions(self.app, self._registered(day, marked))
+        recent = [session_id for session_id, known in here.items() if known.ingested_utc > since]
+        stage_sessions(self.app, self._registered(day, recent))
 
     def _note(self, day: date, kind: str, session_ids: list[str], reason: str) -> None:
         log.warning("%s, %s: %s", self.environment.name, day, reason)
@@ -194,6 +208,10 @@ class _Reconciling:
                 noticed_utc=self.app.clock.now(),
             )
         )
+
+
+def _is_newer(modified: datetime, known: Stamps | None) -> bool:
+    return known is None or modified > known.modified_utc
 
 
 def _begin(day: date) -> datetime:

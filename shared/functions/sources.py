@@ -8,14 +8,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from random import random
 
 from shared.app import App
+from shared.clock import Deadline
 from shared.errors import Conflict, FlowtrailError, SourcesFailed
 from shared.state.journal import IngestRecord
 
 log = logging.getLogger("flowtrail")
 
 SIDE_BY_SIDE = 8
+SHORTEST_SHARE_S = 60.0
+LEAST_S = 5.0
+Work = Callable[[Deadline, "Tally"], None]
+"""What is done for one source, until its own deadline."""
 
 
 @dataclass
@@ -30,22 +36,30 @@ class Tally:
     finished: bool = True
 
 
-def each_source(app: App, function: str, sources: Mapping[str, Callable[[Tally], None]]) -> None:
+def each_source(app: App, function: str, sources: Mapping[str, Work], deadline: Deadline) -> None:
     """Run every source; note each in the ingest log; one that fails neither stops nor delays the others.
+
+    Where there are more sources than run side by side, each gets its share of the time, and their order changes
+    from run to run: a few slow ones can't keep the same others from their turn again and again.
 
     Raises:
         SourcesFailed: some failed, after the others were done.
     """
+    share_s = max(SHORTEST_SHARE_S, deadline.remaining_s * SIDE_BY_SIDE / max(1, len(sources)))
+    order = sorted(sources, key=lambda _: random())  # noqa: S311 - a fair turn, no secret
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        errors = pool.map(partial(_one, app, function), sources, sources.values())
-    failures = {source: error for source, error in zip(sources, errors, strict=True) if error}
+        errors = pool.map(partial(_one, app, function, sources, share_s, deadline), order)
+        failures = {source: error for source, error in zip(order, errors, strict=True) if error}
     if failures:
         raise SourcesFailed(function, failures, len(sources))
 
 
-def _one(app: App, function: str, source: str, work: Callable[[Tally], None]) -> str | None:
+def _one(
+    app: App, function: str, sources: Mapping[str, Work], share_s: float, deadline: Deadline, source: str
+) -> str | None:
     tally, began, began_s = Tally(), app.clock.now(), app.clock.monotonic()
-    error = _error(function, source, work, tally)
+    own = Deadline(app.clock, min(deadline.at_s, began_s + share_s))
+    error = _error(function, source, partial(_within, own, sources[source]), tally)
     app.journal.ingested(
         IngestRecord(
             function=function,
@@ -62,6 +76,14 @@ def _one(app: App, function: str, source: str, work: Callable[[Tally], None]) ->
         )
     )
     return error
+
+
+def _within(deadline: Deadline, work: Work, tally: Tally) -> None:
+    """The work, unless there is no time left for it: that is no failure, its turn comes again."""
+    if deadline.remaining_s < LEAST_S:
+        tally.finished = False
+    else:
+        work(deadline, tally)
 
 
 def _error(function: str, source: str, work: Callable[[Tally], None], tally: Tally) -> str | None:

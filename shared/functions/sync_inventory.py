@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -9,8 +10,9 @@ from functools import partial
 from typing import Any
 
 from shared.app import App
+from shared.batches import grouped
 from shared.clock import Deadline
-from shared.dataverse.inventory import FLOWS, LISTINGS, MACHINE_GROUPS, MACHINES, Listing, changes, gone
+from shared.dataverse.inventory import FLOWS, LISTINGS, MACHINE_GROUPS, MACHINES, Listing, absent, changes
 from shared.dataverse.profile import Profile, attributes_of, read_profile
 from shared.dataverse.web_api import Query, WebApi
 from shared.errors import AccessError, Missing
@@ -33,29 +35,63 @@ STATE_TABLES: Mapping[str, tuple[StateTable, str]] = {
 }
 """Where a person looks things up by hand: table, and what is added to the environment's id as partition."""
 
-Known = Mapping[str, Mapping[str, dict[str, Any]]]
-
 
 def run(app: App) -> None:
-    deadline = app.deadline(DEADLINE_S)
-    known = {
-        table.name: _published(app, table) for table in (*(one.dimension for one in LISTINGS), DIM_ENVIRONMENT)
-    }
-    sources = {env.name: partial(sync_environment, app, env, known, deadline) for env in app.settings.environments}
-    each_source(app, FUNCTION, sources)
+    """Take what every environment has, then see what none of them has any more.
+
+    A solution that is imported into several environments has the same flow ids in each of them.
+    """
+    inventory = Inventory(
+        {table.name: _published(app, table) for table in (*(one.dimension for one in LISTINGS), DIM_ENVIRONMENT)}
+    )
+    sources = {env.name: partial(sync_environment, app, env, inventory) for env in app.settings.environments}
+    try:
+        each_source(app, FUNCTION, sources, app.deadline(DEADLINE_S))
+    finally:
+        _mark_absent(app, inventory)
 
 
-def sync_environment(app: App, environment: Environment, known: Known, deadline: Deadline, tally: Tally) -> None:
+class Inventory:
+    """What is published of each dimension, and which environments have listed which ids of it in full."""
+
+    def __init__(self, known: Mapping[str, Mapping[str, dict[str, Any]]]) -> None:
+        self.known = known
+        self._listed: dict[str, dict[str, frozenset[str]]] = {}
+        self._lock = threading.Lock()
+
+    def listed(self, dimension: Table, environment_id: str, ids: Iterable[str]) -> None:
+        with self._lock:
+            self._listed.setdefault(dimension.name, {})[environment_id] = frozenset(ids)
+
+    def elsewhere(self, dimension: Table, environment_id: str) -> Mapping[str, dict[str, Any]]:
+        """The published rows that belong to other environments."""
+        known = self.known[dimension.name].items()
+        return {key: row for key, row in known if row.get("environment_id") not in (None, environment_id)}
+
+    def absent(self, dimension: Table, now: datetime) -> list[dict[str, Any]]:
+        return absent(dimension, self._listed.get(dimension.name, {}), self.known[dimension.name], now)
+
+
+def _mark_absent(app: App, inventory: Inventory) -> None:
+    for listing in LISTINGS:
+        marked = inventory.absent(listing.dimension, app.clock.now())
+        _remember(app, listing.dimension, marked)
+        _stage(app, listing.dimension, marked)
+
+
+def sync_environment(
+    app: App, environment: Environment, inventory: Inventory, deadline: Deadline, tally: Tally
+) -> None:
     """Take what an environment has; what it refuses keeps nothing else from being taken."""
     api, now = app.web_api(environment), app.clock.now()
     try:
-        profile = read_profile(api, environment.name, now, deadline)
+        profile = read_profile(api, environment.name, now, deadline, app.environments.known(environment))
     except AccessError as error:
         app.environments.note_problem(environment, str(error), now)
         _stage_problem(app, environment, str(error))
         raise
     app.environments.save(environment, profile)
-    sync = _Sync(app, environment, api, profile, known, deadline, tally)
+    sync = _Sync(app, environment, api, profile, inventory, deadline, tally)
     sync.environment_itself()
     refusals = [refusal for listing in LISTINGS if (refusal := sync.listing(listing))]
     if refusals:
@@ -76,12 +112,12 @@ class _Sync:
     environment: Environment
     api: WebApi
     profile: Profile
-    known: Known
+    inventory: Inventory
     deadline: Deadline
     tally: Tally
 
     def environment_itself(self) -> None:
-        row, known = _environment_row(self.profile), self.known[DIM_ENVIRONMENT.name]
+        row, known = _environment_row(self.profile), self.inventory.known[DIM_ENVIRONMENT.name]
         _stage(self.app, DIM_ENVIRONMENT, changes(DIM_ENVIRONMENT, [row], known, self._now))
 
     def listing(self, listing: Listing) -> AccessError | None:
@@ -95,18 +131,22 @@ class _Sync:
         self.tally.rows_read += len(found)
         dimension = listing.dimension
         changed = self._changed(dimension, found)
-        self._remember(dimension, changed)
+        _remember(self.app, dimension, changed)
         _stage(self.app, dimension, changed)
         self.tally.rows_written += len(changed)
         return None
 
     def _changed(self, dimension: Table, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """What is new or different, and what is gone, unless rows may only be kept from us."""
-        known = self.known[dimension.name]
-        changed = changes(dimension, found, known, self._now)
+        """What is new or different; of what belongs to another environment too, that one's row stays.
+
+        What is listed counts as all there is, unless rows may only be kept from us.
+        """
+        key = dimension.key[0]
         if not self.profile.access_problems:
-            changed += gone(dimension, found, known, self.profile.environment_id, self._now)
-        return changed
+            self.inventory.listed(dimension, self.profile.environment_id, (row[key] for row in found))
+        others = self.inventory.elsewhere(dimension, self.profile.environment_id)
+        own = [row for row in found if row[key] not in others or others[row[key]].get("is_deleted")]
+        return changes(dimension, own, self.inventory.known[dimension.name], self._now)
 
     @property
     def _now(self) -> Any:
@@ -124,20 +164,22 @@ class _Sync:
                 row["environment_id"] = self.profile.environment_id
         return _once(listing.dimension.key[0], found)
 
-    def _remember(self, dimension: Table, changed: Iterable[dict[str, Any]]) -> None:
-        if dimension.name not in STATE_TABLES:
-            return
-        table, suffix = STATE_TABLES[dimension.name]
-        partition, key = self.profile.environment_id + suffix, dimension.key[0]
-        operations = [Operation(Write.UPSERT, partition, row[key], row) for row in changed]
-        self.app.storage.table(table).write_all(operations)
-
 
 def _once(key: str, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for each id: a flow with a draft and a published copy is listed twice, and the newer one counts."""
     oldest = datetime.min.replace(tzinfo=UTC)
     ordered = sorted(found, key=lambda row: row.get("modified_utc") or oldest)
     return list({row[key]: row for row in ordered if row[key]}.values())
+
+
+def _remember(app: App, dimension: Table, changed: list[dict[str, Any]]) -> None:
+    if dimension.name not in STATE_TABLES:
+        return
+    table, suffix = STATE_TABLES[dimension.name]
+    for environment_id, rows in grouped(changed, lambda row: str(row["environment_id"])).items():
+        partition, key = environment_id + suffix, dimension.key[0]
+        operations = [Operation(Write.UPSERT, partition, row[key], row) for row in rows]
+        app.storage.table(table).write_all(operations)
 
 
 def _environment_row(profile: Profile) -> dict[str, Any]:

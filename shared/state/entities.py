@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from itertools import islice
 from typing import Any
 
 from azure.core import MatchConditions
@@ -16,6 +15,8 @@ from azure.data.tables import EdmType, EntityProperty, TableClient, TableTransac
 from shared.errors import Conflict
 
 MOST_IN_BATCH = 100
+MOST_BATCH_BYTES = 3_500_000
+ENTITY_BYTES = 4_000  # names, types, numbers and headers of one entity, generously
 CONFLICTS = (404, 409, 412)
 
 Properties = Mapping[str, Any]
@@ -111,19 +112,34 @@ class Entities:
         return str(result["etag"])
 
     def write_all(self, operations: Sequence[Operation]) -> None:
-        """Write entities of one partition, a hundred at a time, each hundred wholly or not at all.
+        """Write entities of one partition, up to a hundred at a time, each such batch wholly or not at all.
 
         Raises:
             Conflict: one of them is not as its operation wants it to be.
         """
-        rest = iter(operations)
-        while batch := list(islice(rest, MOST_IN_BATCH)):
+        for batch in _transactions(operations):
             try:
                 self._client.submit_transaction([_batched(operation) for operation in batch])
             except TableTransactionError as error:
                 if error.status_code not in CONFLICTS:
                     raise
                 raise Conflict(f"{self._client.table_name} {batch[0].partition} was changed") from error
+
+
+def _transactions(operations: Sequence[Operation]) -> Iterator[list[Operation]]:
+    """Batches within the limits of a transaction, 100 operations and 4 MiB; an escaped letter is twelve bytes."""
+    batch: list[Operation] = []
+    size = 0
+    for operation in operations:
+        texts = (value for value in operation.properties.values() if isinstance(value, str))
+        own = ENTITY_BYTES + sum(12 * len(text) for text in texts)
+        if batch and (len(batch) == MOST_IN_BATCH or size + own > MOST_BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(operation)
+        size += own
+    if batch:
+        yield batch
 
 
 def _batched(operation: Operation) -> tuple[Any, ...]:

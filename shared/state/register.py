@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from functools import partial
 from typing import Any
@@ -32,6 +32,15 @@ class Registered:
 
     session: Session
     etag: str
+
+
+@dataclass(frozen=True)
+class Stamps:
+    """When a run changed at the source, was last taken, and was found to be gone."""
+
+    modified_utc: datetime
+    ingested_utc: datetime
+    deleted_at_source_utc: datetime | None
 
 
 Change = Callable[[Session, Session | None], Session | None]
@@ -62,10 +71,11 @@ class Register:
         for entity in self._table.query(f"{IN_ENVIRONMENT} and ({UNSETTLED})", _range_of(environment_id)):
             yield _registered(entity).session
 
-    def deletions(self, environment_id: str, day: date) -> dict[str, datetime | None]:
-        """All registered runs of a day by id, with when each was found to be gone at the source."""
-        found = self._table.partition(partition_of(environment_id, day), ("deleted_at_source_utc",))
-        return {entity.row: entity.get("deleted_at_source_utc") for entity in found}
+    def stamps(self, environment_id: str, day: date) -> dict[str, Stamps]:
+        """All registered runs of a day by id, with the times that tell what may have to be done about each."""
+        names = tuple(field.name for field in fields(Stamps))
+        found = self._table.partition(partition_of(environment_id, day), names)
+        return {entity.row: Stamps(**{name: entity.get(name) for name in names}) for entity in found}
 
     def first_day(self, environment_id: str) -> date | None:
         """The oldest day of which there are runs."""

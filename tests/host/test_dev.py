@@ -109,6 +109,8 @@ def test_ctrl_c_reaches_the_command_and_nothing_is_left(run: Run, tree: Path) ->
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # a shell starts what runs in its background deaf to Ctrl-C, and these tests may be just that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
     )
     assert launcher.stdout
     assert "60" in launcher.stdout.readline()

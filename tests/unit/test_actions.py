@@ -44,6 +44,7 @@ def session(**more: Any) -> Session:
 def rows_of(*batches: list[ActionRecord], rules: ValueRules = RULES) -> list[dict[str, Any]]:
     table = ActionTable(session(), rules)
     table.extend(batches)
+    table.finish()
     parts = list(table.rows())
     table.close()
     assert all(part.schema == arrow_schema(FACT_FLOW_ACTION) for part in parts)
