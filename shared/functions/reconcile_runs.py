@@ -190,7 +190,7 @@ class _Reconciling:
         return False
 
     def _stage_again(self, day: date, here: dict[str, Stamps]) -> None:
-        """What the register took of late: a crash may have come before it was staged. Published twice, it is one."""
+        """What the register took of late: a crash may have come before it was staged."""
         since = self.app.clock.now() - STAGED_AGAIN
         recent = [session_id for session_id, known in here.items() if known.ingested_utc > since]
         stage_sessions(self.app, self._registered(day, recent))
