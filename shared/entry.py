@@ -10,9 +10,12 @@ from typing import Any
 
 from shared.app import App
 from shared.errors import SettingsError
+from shared.records import write_record
 from shared.settings import load_settings
 
 log = logging.getLogger("flowtrail")
+# at INFO the storage and identity clients log every request with its headers, which the host sends on and bills
+logging.getLogger("azure").setLevel(logging.WARNING)
 
 LONGEST_ERROR = 2000
 
@@ -44,8 +47,21 @@ def run_timer(function: str) -> None:
     except BaseException as error:
         app.journal.heartbeat(function, failed_utc=app.clock.now(), error=str(error)[:LONGEST_ERROR])
         raise
-    app.journal.heartbeat(function, succeeded_utc=app.clock.now(), began_utc=began, error=None)
-    log.info("heartbeat of %s", function, extra={"function": function})
+    else:
+        app.journal.heartbeat(function, succeeded_utc=app.clock.now(), began_utc=began, error=None)
+        write_record("heartbeat", {"function": function})
+    finally:
+        tell_how_it_is(app)
+
+
+def tell_how_it_is(app: App) -> None:
+    """Log what the alerts watch; a report that fails does not fail what it reports on."""
+    from shared.functions.report import report  # noqa: PLC0415 - only timers report
+
+    try:
+        report(app)
+    except Exception:
+        log.exception("The report of how the app is failed")
 
 
 def run_message(function: str, body: str, dequeue_count: int | None) -> None:

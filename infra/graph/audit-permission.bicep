@@ -1,0 +1,31 @@
+// Instead of grant-audit.sh, for who deploys everything by Bicep. It stands apart from main.bicep because whoever
+// deploys it needs Application.Read.All and AppRoleAssignment.ReadWrite.All in Microsoft Graph, which a pipeline
+// seldom has, and because the extension comes from a registry.
+//   az deployment group create --resource-group GROUP --template-file infra/graph/audit-permission.bicep \
+//     --parameters identityName=NAME
+extension microsoftGraphV1
+
+@description('Name of the user-assigned identity: the output IDENTITY_NAME of main.bicep.')
+@minLength(3)
+param identityName string
+
+@description('Roles of the Office 365 Management APIs, by value; ActivityFeed.ReadDlp only for DLP.All.')
+param roleValues array = ['ActivityFeed.Read']
+
+var office365ManagementApis = 'c5393580-f805-4401-95e8-94b7a6ef2fc2'
+
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = {
+  name: identityName
+}
+
+resource activityApi 'Microsoft.Graph/servicePrincipals@v1.0' existing = {
+  appId: office365ManagementApis
+}
+
+resource permissions 'Microsoft.Graph/appRoleAssignedTo@v1.0' = [
+  for value in roleValues: {
+    principalId: identity.properties.principalId
+    resourceId: activityApi.id
+    appRoleId: filter(activityApi.appRoles, role => role.value == value)[0].id
+  }
+]

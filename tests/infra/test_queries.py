@@ -1,0 +1,197 @@
+"""The queries of alerts and workbook: right by Microsoft's parser, and about what the app really logs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections import defaultdict
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from bicep_files import INFRA, entries, names, parameters, text, variable
+from kql import check
+from support import FakeClock, settings_with
+from tree_sitter import Node
+
+from local.desk import ROOT
+from shared import entry
+from shared.app import App
+from shared.errors import FlowtrailError
+from shared.functions.health import TIMERS, FunctionHealth, QueueHealth, SourceHealth
+from shared.state.names import Queue
+
+QUERIES = {path.name: path.read_text() for path in sorted((INFRA / "queries").glob("*.kql"))}
+ALERTS = INFRA / "modules" / "alerts.bicep"
+WORKBOOK = INFRA / "modules" / "workbook.bicep"
+LOADED = re.compile(r"loadTextContent\('\.\./queries/([\w.-]+)'\)")
+RECORD = re.compile(r'Message startswith "flowtrail\.(\w+) "')
+PARSED = re.compile(r'parse_json\(substring\(Message, strlen\("flowtrail\.(\w+) "\)\)\)')
+FIELD = re.compile(r"\brecord\.(\w+)")
+
+
+@pytest.fixture(scope="module")
+def answers() -> dict[str, dict[str, Any]]:
+    return check(QUERIES)
+
+
+def rules() -> list[dict[str, str]]:
+    found = [entries(rule) for rule in variable(ALERTS, "rules").named_children if rule.type == "object"]
+    assert len(found) == 7
+    return found
+
+
+def query_of(rule: dict[str, str]) -> str:
+    match = LOADED.fullmatch(rule["query"])
+    assert match
+    return match[1]
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_the_query_is_right(name: str, answers: dict[str, dict[str, Any]]) -> None:
+    assert answers[name]["problems"] == []
+    assert answers[name]["columns"]
+
+
+def test_wrong_queries_are_noticed() -> None:
+    found = check(
+        {"name": "AppTraces | where Mesage == ''", "operator": "AppTraces | were true", "table": "Traces"}
+    )
+    assert all(answer["problems"] for answer in found.values())
+
+
+def test_each_rule_measures_and_splits_by_columns_of_its_query(answers: dict[str, dict[str, Any]]) -> None:
+    for rule in rules():
+        columns = answers[query_of(rule)]["columns"]
+        assert rule["measure"].strip("'") in columns
+        assert "TimeGenerated" in columns
+        split = re.findall(r"name: '(\w+)'", rule["dimensions"])
+        assert set(split) <= set(columns)
+
+
+def test_each_threshold_that_is_a_matter_of_taste_is_a_parameter() -> None:
+    given = parameters(INFRA / "main.bicep")
+    assert {rule["threshold"] for rule in rules()} - set(given) == {"0"}
+
+
+def test_every_query_is_used_and_the_workbook_uses_those_of_the_alerts() -> None:
+    alerts = {query_of(rule) for rule in rules()}
+    tiles = set(LOADED.findall(WORKBOOK.read_text()))
+    assert alerts | tiles == set(QUERIES)
+    assert len(alerts & tiles) >= 4
+
+
+def test_what_a_query_looks_back_for_fits_into_what_the_app_says_in_time() -> None:
+    """A window of an alert must hold at least one report of a healthy app, and more than it may be silent."""
+    silent = parameters(INFRA / "main.bicep")["silentMinutes"]
+    window = next(rule["window"] for rule in rules() if rule["name"] == "'silence'")
+    hours = int(window.strip("'").removeprefix("PT").removesuffix("H"))
+    assert int(silent.decorators["maxValue"]) < hours * 60
+
+
+class Failing(FlowtrailError):
+    pass
+
+
+@pytest.fixture
+def records(
+    account: str, clock: FakeClock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, list[dict[str, Any]]]:
+    """What the app logs when one timer runs and another fails, by the word each record begins with."""
+    app = App(settings_with(DataStorage=account), clock)
+    ran: list[str] = []
+
+    def run(function: str, *_: object) -> None:
+        ran.append(function)
+        if function == "reconcile":
+            raise Failing("it does not work")
+
+    monkeypatch.setattr(entry, "the_app", lambda: app)
+    monkeypatch.setattr(entry, "_run", run)
+    with caplog.at_level(logging.INFO, "flowtrail"):
+        entry.run_timer("publish")
+        with pytest.raises(Failing):
+            entry.run_timer("reconcile")
+    assert ran == ["publish", "reconcile"]
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for message in caplog.messages:
+        if match := re.match(r"flowtrail\.(\w+) (\{.*\})$", message):
+            found[match[1]].append(json.loads(match[2]))
+    return found
+
+
+def test_the_app_says_after_every_timer_how_all_of_it_is(records: dict[str, list[dict[str, Any]]]) -> None:
+    reported = 2
+    assert [record["function"] for record in records["heartbeat"]] == ["publish"]
+    assert {record["name"] for record in records["function"]} == set(TIMERS)
+    assert {record["name"] for record in records["queue"]} == {str(queue) for queue in Queue}
+    assert {record["kind"] for record in records["source"]} == {"environment", "audit"}
+    assert len(records["health"]) == reported
+    assert len(records["function"]) == reported * len(TIMERS)
+    last = {record["name"]: record for record in records["function"]}["reconcile"]
+    assert last["last_error"] == "it does not work"
+
+
+def test_every_field_that_a_query_reads_is_one_that_the_app_writes(
+    records: dict[str, list[dict[str, Any]]],
+) -> None:
+    read: set[str] = set()
+    for name, query in QUERIES.items():
+        kinds = set(RECORD.findall(query))
+        assert len(kinds) <= 1, name
+        assert set(PARSED.findall(query)) <= kinds
+        if "record." in query:
+            (kind,) = kinds
+            assert set(FIELD.findall(query)) <= set(records[kind][0]), name
+            read.add(kind)
+    assert read == {"function", "source", "queue", "health", "heartbeat"}
+
+
+def test_a_report_that_fails_does_not_fail_the_timer(
+    account: str, clock: FakeClock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = App(settings_with(DataStorage=account), clock)
+
+    def fail(_: App) -> None:
+        raise OSError("storage is away")
+
+    monkeypatch.setattr(entry, "the_app", lambda: app)
+    monkeypatch.setattr(entry, "_run", lambda *_: None)
+    monkeypatch.setattr("shared.functions.report.report", fail)
+    entry.run_timer("publish")
+    assert "The report of how the app is failed" in caplog.messages
+    assert app.journal.heartbeats()["publish"]["succeeded_utc"]
+
+
+def test_the_workbook_shows_every_figure_of_the_status_page() -> None:
+    shown = " ".join(QUERIES[name] for name in LOADED.findall(WORKBOOK.read_text()))
+    left_out = {
+        "kind": "it is a dimension, source_kind",
+        "name": "it is a dimension of each",
+        "lag_s": "the workbook measures against now",
+    }
+    for health in (FunctionHealth, SourceHealth, QueueHealth):
+        for field in fields(health):
+            assert f"record.{field.name}" in shown or field.name in left_out, field.name
+    assert "record.gaps_last_day" in shown
+    assert "record.reasons" in shown
+
+
+def test_traces_are_never_sampled_away() -> None:
+    host = json.loads((ROOT / "host.json").read_text())
+    sampling = host["logging"]["applicationInsights"]["samplingSettings"]
+    assert {"Trace", "Exception"} <= set(sampling["excludedTypes"].split(";"))
+
+
+def test_throttling_is_watched_on_both_accounts() -> None:
+    main = (INFRA / "main.bicep").read_text()
+    assert re.search(r"accountIds: \[\s+hostStorage\.outputs\.id\s+dataStorage\.outputs\.id\s+\]", main)
+
+
+def test_names_reads_arrays(tmp_path: Any) -> None:
+    path = tmp_path / "some.bicep"
+    path.write_text("var some = [\n  'a'\n  b\n]\n")
+    node: Node = variable(path, "some")
+    assert names(node) == ["a", "b"]
+    assert text(node).startswith("[")
