@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Lets the app's identity read the Microsoft 365 audit feed. Safe to repeat.
+#
+#   infra/grant-audit.sh [--dlp] [PRINCIPAL_ID]
+#
+# PRINCIPAL_ID is the object id of the identity; by default what azd noted as IDENTITY_PRINCIPAL_ID. --dlp adds
+# ActivityFeed.ReadDlp, which only AUDIT_CONTENT_TYPES with DLP.All needs. It takes the Azure CLI, signed in as
+# somebody who may assign application roles: Privileged Role Administrator, or Global Administrator.
+set -euo pipefail
+
+API="c5393580-f805-4401-95e8-94b7a6ef2fc2" # Office 365 Management APIs, the same in every tenant
+roles=("ActivityFeed.Read")
+principal=""
+for argument in "$@"; do
+  case "$argument" in
+    --dlp) roles+=("ActivityFeed.ReadDlp") ;;
+    -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    -*) echo "grant-audit.sh: there is no option $argument" >&2 && exit 2 ;;
+    *) principal="$argument" ;;
+  esac
+done
+
+stop() {
+  echo "grant-audit.sh: $*" >&2
+  exit 1
+}
+
+command -v az > /dev/null || stop "the Azure CLI is needed: https://aka.ms/azure-cli"
+if [ -z "$principal" ]; then
+  principal="${IDENTITY_PRINCIPAL_ID:-$(azd env get-value IDENTITY_PRINCIPAL_ID 2> /dev/null || true)}"
+fi
+[[ "$principal" =~ ^[0-9a-fA-F-]{36}$ ]] ||
+  stop "give the object id of the identity, the output IDENTITY_PRINCIPAL_ID of the deployment"
+
+graph=$(az cloud show --query endpoints.microsoftGraphResourceId --output tsv)
+graph="${graph%/}/v1.0"
+
+get() { # path, query
+  az rest --only-show-errors --method GET --url "$graph/$1" --query "$2" --output tsv
+}
+
+post() { # path, body, query
+  az rest --only-show-errors --method POST --url "$graph/$1" --headers "Content-Type=application/json" \
+    --body "$2" --query "$3" --output tsv
+}
+
+name=$(get "servicePrincipals/$principal" displayName) || stop "there is no identity with the object id $principal"
+echo "Identity: $name ($principal)"
+
+resource=$(get "servicePrincipals?\$filter=appId%20eq%20'$API'&\$select=id" "value[0].id")
+if [ -z "$resource" ]; then
+  resource=$(post servicePrincipals "{\"appId\":\"$API\"}" id)
+  echo "Created the service principal of the Office 365 Management APIs"
+fi
+
+assigned() { # role id
+  get "servicePrincipals/$principal/appRoleAssignments?\$top=999" \
+    "value[?resourceId=='$resource' && appRoleId=='$1'].id | [0]"
+}
+
+for value in "${roles[@]}"; do
+  # by value: many published scripts carry wrong ids
+  role=$(get "servicePrincipals/$resource" "appRoles[?value=='$value' && contains(allowedMemberTypes, 'Application')].id | [0]")
+  [ -n "$role" ] || stop "the Office 365 Management APIs of this tenant have no application role $value"
+  if [ -n "$(assigned "$role")" ]; then
+    echo "$value: assigned already"
+    continue
+  fi
+  post "servicePrincipals/$resource/appRoleAssignedTo" \
+    "{\"principalId\":\"$principal\",\"resourceId\":\"$resource\",\"appRoleId\":\"$role\"}" id > /dev/null
+  for _ in 1 2 3 4 5 6; do
+    [ -z "$(assigned "$role")" ] || break
+    sleep 5 # the directory answers from copies
+  done
+  [ -n "$(assigned "$role")" ] || stop "$value was assigned but does not show yet; run this once more in a minute"
+  echo "$value: assigned"
+done
+echo "Done. A token that the app already holds lacks the new role for up to a day: restart the app to use it at once."

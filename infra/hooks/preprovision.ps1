@@ -1,0 +1,26 @@
+# Before anything is made: what azd cannot know and a deployment would only say after minutes.
+Set-StrictMode -Version Latest
+$ErrorActionPreference = 'Stop'
+Set-Location (Join-Path $PSScriptRoot '..' | Join-Path -ChildPath '..')
+
+if (Get-Command az -ErrorAction SilentlyContinue) {
+    az account show --output none
+    if ($LASTEXITCODE -ne 0) { throw 'Sign the Azure CLI in as well: az login' }
+    foreach ($provider in 'Microsoft.Web', 'Microsoft.App', 'Microsoft.Storage', 'Microsoft.Insights', 'Microsoft.OperationalInsights') {
+        if ((az provider show --namespace $provider --query registrationState --output tsv) -ne 'Registered') {
+            Write-Output "Registering the resource provider $provider"
+            az provider register --namespace $provider --wait
+        }
+    }
+    if ($env:AZURE_LOCATION) {
+        $offered = az functionapp list-flexconsumption-locations | ConvertFrom-Json
+        if ($env:AZURE_LOCATION -notin $offered.name) { throw "Flex Consumption is not offered in $env:AZURE_LOCATION" }
+    }
+}
+else {
+    Write-Output 'Without the Azure CLI the region and the resource providers go unchecked.'
+}
+if ($env:FLOWTRAIL_SKIP_CHECKS -ne 'true') {
+    py dev.py infra check
+    if ($LASTEXITCODE -ne 0) { throw 'The checks of the infrastructure failed.' }
+}

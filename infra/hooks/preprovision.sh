@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Before anything is made: what azd cannot know and a deployment would only say after minutes.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+if command -v az > /dev/null; then
+  az account show --output none || { echo "Sign the Azure CLI in as well: az login" >&2 && exit 1; }
+  for provider in Microsoft.Web Microsoft.App Microsoft.Storage Microsoft.Insights Microsoft.OperationalInsights; do
+    state=$(az provider show --namespace "$provider" --query registrationState --output tsv || true)
+    if [ "$state" != "Registered" ]; then
+      echo "Registering the resource provider $provider"
+      az provider register --namespace "$provider" --wait
+    fi
+  done
+  if [ -n "${AZURE_LOCATION:-}" ]; then
+    offered=$(az functionapp list-flexconsumption-locations --query "[?name=='$AZURE_LOCATION'].name | [0]" --output tsv)
+    [ -n "$offered" ] || { echo "Flex Consumption is not offered in $AZURE_LOCATION" >&2 && exit 1; }
+  fi
+else
+  echo "Without the Azure CLI the region and the resource providers go unchecked."
+fi
+if [ "${FLOWTRAIL_SKIP_CHECKS:-}" != "true" ]; then
+  python3 dev.py infra check
+fi
