@@ -6,6 +6,7 @@
     python3 dev.py start [ARGS]     run the app until Ctrl-C
     python3 dev.py invoke NAME      run one function once
     python3 dev.py lint             ruff and pyright
+    python3 dev.py infra WHAT       check, build or what-if of the templates; the last two need the Azure CLI
 
 Any Python from 3.11 starts it. The first run finds (or lets uv install) Python 3.13, fills .local/ with a virtual
 environment, Node.js where there is none, and the storage emulator Azurite; later runs start at once. Nothing is
@@ -39,7 +40,7 @@ OLDEST = (3, 11)
 PREFERRED = (3, 13)  # what the app runs on in Azure
 PREFERRED_NAME = "3.13"
 
-COMMANDS = ("demo", "test", "start", "invoke", "lint")
+COMMANDS = ("demo", "test", "start", "invoke", "lint", "infra")
 PROBE = "import ensurepip, json, sys; print(json.dumps([sys.version_info[:3], sys._base_executable]))"
 PROBE_TIMEOUT_S = 20
 UV_INSTALL_TIMEOUT_S = 120
@@ -90,7 +91,8 @@ def run_command(command: str, args: list[str]) -> int:
     python = ready_environment()
     if command == "lint":
         return lint(python)
-    prepare_azurite(python, optional=command in ("start", "invoke"))
+    if command != "infra" or args == ["check"]:
+        prepare_azurite(python, optional=command in ("start", "invoke"))
     module = "pytest" if command == "test" else f"local.{command}"
     return become([str(python), "-m", module, *args])
 

@@ -1,0 +1,66 @@
+"""`dev.py infra`: what it asks the Azure CLI for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from local import infra
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    calls: list[list[str]] = []
+
+    def run(command: Sequence[str]) -> int:
+        calls.append(list(command))
+        return 0
+
+    monkeypatch.setattr(infra, "run", run)
+    monkeypatch.setattr(infra, "find_az", lambda: "az")
+    monkeypatch.setattr(infra, "azd_values", dict)
+    return calls
+
+
+def test_what_if_takes_the_values_that_azd_would(called: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "AZURE_ENV_NAME": "prod",
+        "AZURE_LOCATION": "westeurope",
+        "ENVIRONMENTS": "https://contoso.crm4.dynamics.com",
+        "MAX_VALUE_CHARS": "100",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert infra.main(["what-if"]) == 0
+    (command,) = called
+    assert command[:4] == ["az", "deployment", "sub", "what-if"]
+    assert command[command.index("--location") + 1] == "westeurope"
+    assert {"environmentName=prod", "environments=https://contoso.crm4.dynamics.com", "maxValueChars=100"} <= set(
+        command[command.index("--parameters") + 1 :]
+    )
+
+
+def test_what_is_not_set_is_named(
+    called: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("AZURE_ENV_NAME", "AZURE_LOCATION", "ENVIRONMENTS"):
+        monkeypatch.delenv(name, raising=False)
+    assert infra.main(["what-if"]) == 1
+    assert "not set: environmentName, environments, location" in capsys.readouterr().out
+    assert called == []
+
+
+def test_build_compiles_and_lints_both_templates(called: list[list[str]]) -> None:
+    assert infra.main(["build"]) == 0
+    assert [(command[2], command[4].rsplit("/", 1)[-1]) for command in called] == [
+        ("lint", "main.bicep"),
+        ("build", "main.bicep"),
+        ("lint", "audit-permission.bicep"),
+        ("build", "audit-permission.bicep"),
+    ]
+
+
+@pytest.mark.parametrize("arguments", [[], ["deploy"], ["check", "more"]])
+def test_a_wrong_call_is_told_what_there_is(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert infra.main(arguments) == 2
+    assert "what-if" in capsys.readouterr().err
