@@ -68,6 +68,23 @@ var rules = [
     ]
   }
   {
+    name: 'refused'
+    title: 'An environment keeps something from Flowtrail'
+    description: 'A privilege or the application user is missing. The status page names it; run infra/grant-dataverse.'
+    severity: 2
+    query: loadTextContent('../queries/data-age.kql')
+    measure: 'refused'
+    threshold: 0
+    window: 'PT6H'
+    dimensions: [
+      {
+        name: 'source_name'
+        operator: 'Include'
+        values: ['*']
+      }
+    ]
+  }
+  {
     name: 'audit-age'
     title: 'Flowtrail is behind the audit feed'
     description: 'Audit content is older than it should be. The service keeps it for seven days only.'

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from bicep_files import INFRA
 
+from shared.dataverse.access import FLOW_LOGS, NEEDS
+
 API = "c5393580-f805-4401-95e8-94b7a6ef2fc2"
 IDENTITY = "11111111-2222-3333-4444-555555555555"
 CLIENT = "99999999-2222-3333-4444-555555555555"
@@ -214,7 +216,8 @@ def test_a_token_is_asked_for_plain_https_origins_only(desk: Desk, url: str) -> 
     assert desk.written() == []
 
 
-def test_the_role_only_reads() -> None:
+def test_the_role_holds_what_the_app_checks_for_and_only_reads() -> None:
+    assert {need.privilege for need in (*NEEDS, FLOW_LOGS)} <= set(WANTED)
     assert all(name.startswith("prvRead") for name in WANTED)
     assert len(set(WANTED)) == len(WANTED)
 
