@@ -30,7 +30,7 @@ if ($Dlp) { $roles += 'ActivityFeed.ReadDlp' }
 
 if (-not (Get-Command az -ErrorAction SilentlyContinue)) { throw 'The Azure CLI is needed: https://aka.ms/azure-cli' }
 if (-not $PrincipalId -and (Get-Command azd -ErrorAction SilentlyContinue)) {
-    $PrincipalId = azd env get-value IDENTITY_PRINCIPAL_ID
+    $PrincipalId = azd env get-value IDENTITY_PRINCIPAL_ID # an error fails the next check
 }
 if ($PrincipalId -notmatch '^[0-9a-fA-F-]{36}$') {
     throw 'Give the object id of the identity, the output IDENTITY_PRINCIPAL_ID of the deployment.'

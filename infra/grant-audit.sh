@@ -27,7 +27,8 @@ stop() {
 
 command -v az > /dev/null || stop "the Azure CLI is needed: https://aka.ms/azure-cli"
 if [ -z "$principal" ]; then
-  principal="${IDENTITY_PRINCIPAL_ID:-$(azd env get-value IDENTITY_PRINCIPAL_ID 2> /dev/null || true)}"
+  principal="${IDENTITY_PRINCIPAL_ID:-}"
+  [ -n "$principal" ] || principal=$(azd env get-value IDENTITY_PRINCIPAL_ID 2> /dev/null) || principal=""
 fi
 [[ "$principal" =~ ^[0-9a-fA-F-]{36}$ ]] ||
   stop "give the object id of the identity, the output IDENTITY_PRINCIPAL_ID of the deployment"

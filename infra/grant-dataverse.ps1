@@ -28,10 +28,16 @@ $ErrorActionPreference = 'Stop'
 $roleName = 'Flowtrail reader'
 
 function Get-Noted {
-    param([string] $Name)
-    $value = [Environment]::GetEnvironmentVariable($Name)
-    if (-not $value -and (Get-Command azd -ErrorAction SilentlyContinue)) { $value = azd env get-value $Name }
-    "$value"
+    param([string[]] $Name)
+    foreach ($one in $Name) {
+        $value = [Environment]::GetEnvironmentVariable($one)
+        if (-not $value -and (Get-Command azd -ErrorAction SilentlyContinue)) {
+            $value = azd env get-value $one
+            if ($LASTEXITCODE -ne 0) { $value = '' } # azd prints its errors here too
+        }
+        if ($value) { return "$value" }
+    }
+    ''
 }
 
 if (-not (Get-Command az -ErrorAction SilentlyContinue)) { throw 'The Azure CLI is needed: https://aka.ms/azure-cli' }
@@ -41,7 +47,7 @@ if ($ClientId -notmatch '^[0-9a-fA-F-]{36}$') {
 }
 if (-not $Url) {
     # plain URLs or a JSON list: whatever begins with https and goes on like a host
-    $Url = [regex]::Matches((Get-Noted ENVIRONMENTS), 'https://[A-Za-z0-9.-]+') | ForEach-Object { $_.Value }
+    $Url = [regex]::Matches((Get-Noted @('ENVIRONMENTS', 'CONFIGURED_ENVIRONMENTS')), 'https://[A-Za-z0-9.-]+') | ForEach-Object { $_.Value }
 }
 if (-not $Url) { throw 'Give the URLs of the environments, like https://contoso.crm4.dynamics.com.' }
 

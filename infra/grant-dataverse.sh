@@ -28,8 +28,14 @@ stop() {
   exit 1
 }
 
-noted() { # name: from the environment, else from azd
-  printf '%s' "${!1:-$(azd env get-value "$1" 2> /dev/null || true)}"
+noted() { # names: the first that the environment or azd knows
+  local name value
+  for name in "$@"; do
+    value="${!name:-}"
+    [ -n "$value" ] || value=$(azd env get-value "$name" 2> /dev/null) || value="" # azd prints its errors here too
+    [ -z "$value" ] || break
+  done
+  printf '%s' "$value"
 }
 
 command -v az > /dev/null || stop "the Azure CLI is needed: https://aka.ms/azure-cli"
@@ -38,7 +44,7 @@ command -v az > /dev/null || stop "the Azure CLI is needed: https://aka.ms/azure
   stop "give the client id of the identity, the output IDENTITY_CLIENT_ID of the deployment"
 if [ ${#urls[@]} -eq 0 ]; then
   # plain URLs or a JSON list: whatever begins with https and goes on like a host
-  while read -r url; do urls+=("$url"); done < <(noted ENVIRONMENTS | grep -oE 'https://[A-Za-z0-9.-]+' || true)
+  while read -r url; do urls+=("$url"); done < <(noted ENVIRONMENTS CONFIGURED_ENVIRONMENTS | grep -oE 'https://[A-Za-z0-9.-]+' || true)
 fi
 [ ${#urls[@]} -gt 0 ] || stop "give the URLs of the environments, like https://contoso.crm4.dynamics.com"
 

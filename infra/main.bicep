@@ -355,4 +355,5 @@ output IDENTITY_PRINCIPAL_ID string = identity.outputs.principalId
 output HOST_STORAGE_ID string = hostStorage.outputs.id
 output DATA_STORAGE_NAME string = dataStorage.outputs.name
 output POWERBI_URL string = dataStorage.outputs.powerbiUrl
-output ENVIRONMENTS string = environments
+// not ENVIRONMENTS: azd would put it back into main.parameters.json, where a JSON list needs escaping
+output CONFIGURED_ENVIRONMENTS string = environments

@@ -6,7 +6,7 @@ cat << TEXT
 The app runs. Two permissions make it see anything (docs/deploy.md, both safe to repeat):
 
   infra/grant-audit.sh ${IDENTITY_PRINCIPAL_ID:-}
-  infra/grant-dataverse.sh --client-id ${IDENTITY_CLIENT_ID:-} ${ENVIRONMENTS:-URL ...}
+  infra/grant-dataverse.sh --client-id ${IDENTITY_CLIENT_ID:-} URL ...
 
 Then its status page, behind a key that only you fetch:
 

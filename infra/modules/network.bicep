@@ -1,4 +1,4 @@
-// A virtual network in which only the app reaches the storage accounts, through private endpoints.
+// A virtual network from which alone the storage accounts are reached, through private endpoints.
 param token string
 param location string
 param tags object
@@ -24,13 +24,14 @@ resource endpointRules 'Microsoft.Network/networkSecurityGroups@2025-01-01' = {
   properties: {
     securityRules: [
       {
-        name: 'only-https-from-the-app'
+        name: 'only-https-from-this-network'
         properties: {
           priority: 100
           direction: 'Inbound'
           access: 'Allow'
           protocol: 'Tcp'
-          sourceAddressPrefix: cidrSubnet(addressPrefix, 26, 0)
+          // with what is peered to it, such as a gateway of Power BI
+          sourceAddressPrefix: 'VirtualNetwork'
           sourcePortRange: '*'
           destinationAddressPrefix: cidrSubnet(addressPrefix, 26, 1)
           destinationPortRange: '443'

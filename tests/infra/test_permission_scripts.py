@@ -45,6 +45,9 @@ class Desk:
         az = self.bin / "az"
         az.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{Path(__file__).with_name("fake_az.py")}" "$@"\n')
         az.chmod(0o755)
+        azd = self.bin / "azd"  # as the real one where a value is not known
+        azd.write_text("#!/bin/sh\necho \"ERROR: key '$3' not found in the environment values\"\nexit 1\n")
+        azd.chmod(0o755)
         self.state: dict[str, Any] = {
             "calls": [],
             "principals": {IDENTITY: {"id": IDENTITY, "appId": CLIENT, "displayName": "id-flowtrail"}},
@@ -181,6 +184,19 @@ def test_environments_come_from_azd_in_both_their_forms(desk: Desk, written: str
     done = desk.run("grant-dataverse.sh", IDENTITY_CLIENT_ID=CLIENT, ENVIRONMENTS=written)
     assert done.returncode == 0
     assert all(environment["roles"] for environment in desk.state["environments"].values())
+
+
+def test_environments_that_were_only_asked_for_come_from_the_deployment(desk: Desk) -> None:
+    done = desk.run("grant-dataverse.sh", IDENTITY_CLIENT_ID=CLIENT, CONFIGURED_ENVIRONMENTS=f"https://{FINANCE}")
+    assert done.returncode == 0
+    assert [bool(one["roles"]) for one in desk.state["environments"].values()] == [True, False]
+
+
+def test_without_any_environment_nothing_happens(desk: Desk) -> None:
+    done = desk.run("grant-dataverse.sh", IDENTITY_CLIENT_ID=CLIENT)
+    assert done.returncode != 0
+    assert "give the URLs of the environments" in done.stderr
+    assert desk.state["calls"] == []
 
 
 def test_an_optional_privilege_may_be_missing_and_a_needed_one_may_not(desk: Desk) -> None:

@@ -176,5 +176,5 @@ def test_outputs_name_things_and_nothing_more() -> None:
         "HOST_STORAGE_ID",
         "DATA_STORAGE_NAME",
         "POWERBI_URL",
-        "ENVIRONMENTS",
+        "CONFIGURED_ENVIRONMENTS",
     }
