@@ -12,7 +12,7 @@ newest=$(az role assignment list --scope "$HOST_STORAGE_ID" \
 [ -n "$newest" ] || { echo "The app's identity has no role on $HOST_STORAGE_ID: run azd provision" >&2 && exit 1; }
 # GNU and BSD date read timestamps differently; Python reads them the same everywhere
 age_s=$(python3 -c 'import sys, datetime as d
-print(int((d.datetime.now(d.UTC) - d.datetime.fromisoformat(sys.argv[1])).total_seconds()))' "$newest")
+print(int((d.datetime.now(d.timezone.utc) - d.datetime.fromisoformat(sys.argv[1])).total_seconds()))' "$newest")
 if [ "$age_s" -lt "$SETTLE_S" ]; then
   echo "The roles are $age_s s old; waiting until storage knows them"
   sleep $((SETTLE_S - age_s))
