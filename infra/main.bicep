@@ -123,6 +123,9 @@ param rawRetentionDays int = 0
 @maxValue(36500)
 param unreadableLogDays int = 90
 
+@description('Whether each reading and deleting of a blob in the data account is logged, with who did it; the app reads much.')
+param logDataAccess bool = false
+
 @description('Object ids of Entra groups that may read what Power BI reads, comma-separated.')
 param readerGroupIds string = ''
 
@@ -251,6 +254,8 @@ module dataStorage 'modules/data-storage.bicep' = {
     isPrivate: privateNetwork
     rawRetentionDays: rawRetentionDays
     unreadableLogDays: unreadableLogDays
+    logAccess: logDataAccess
+    workspaceId: monitoring.outputs.workspaceId
   }
 }
 

@@ -1,6 +1,7 @@
 // Instead of grant-audit.sh, for who deploys everything by Bicep. It stands apart from main.bicep because whoever
 // deploys it needs Application.Read.All and AppRoleAssignment.ReadWrite.All in Microsoft Graph, which a pipeline
-// seldom has, and because the extension comes from a registry.
+// seldom has, and because the extension comes from a registry. A tenant that has never used the API first needs
+//   az ad sp create --id c5393580-f805-4401-95e8-94b7a6ef2fc2
 //   az deployment group create --resource-group GROUP --template-file infra/graph/audit-permission.bicep \
 //     --parameters identityName=NAME
 extension microsoftGraphV1

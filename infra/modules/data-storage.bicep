@@ -13,6 +13,10 @@ param rawRetentionDays int
 @description('Days after which action logs that could not be decoded are deleted.')
 param unreadableLogDays int
 
+@description('Whether each reading and deleting of a blob is logged, with who did it.')
+param logAccess bool
+param workspaceId string
+
 var containerNames = [
   'powerbi'
   'staging'
@@ -125,6 +129,24 @@ resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' = {
       enabled: true
       days: 14
     }
+  }
+}
+
+resource accessLog 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = if (logAccess) {
+  scope: blobs
+  name: 'who-reads-and-deletes'
+  properties: {
+    workspaceId: workspaceId
+    logs: [
+      {
+        category: 'StorageRead'
+        enabled: true
+      }
+      {
+        category: 'StorageDelete'
+        enabled: true
+      }
+    ]
   }
 }
 

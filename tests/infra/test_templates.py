@@ -80,7 +80,8 @@ def test_what_the_template_allows_the_app_accepts_and_the_other_way_round() -> N
         if "allowed" in parameter.decorators:
             for value in parameter.allowed:
                 load_settings({**REQUIRED, setting: str(value)})
-            with pytest.raises(SettingsError, match=re.escape(", ".join(map(str, parameter.allowed)))):
+            choices = re.escape(f"; it can be {', '.join(map(str, parameter.allowed))}")
+            with pytest.raises(SettingsError, match=rf"(?m){choices}$"):
                 load_settings({**REQUIRED, setting: "something else"})
         if "maxValue" in parameter.decorators:
             least, most = int(parameter.decorators["minValue"]), int(parameter.decorators["maxValue"])
