@@ -12,6 +12,7 @@ import pytest
 from bicep_files import INFRA, entries, names, parameters, variable
 
 from local.desk import ROOT
+from shared.settings import SETTINGS
 
 GUIDE = (ROOT / "docs" / "deploy.md").read_text()
 PERMISSIONS = INFRA / "modules" / "permissions.bicep"
@@ -56,6 +57,15 @@ def test_every_parameter_is_told_with_its_variable_and_default() -> None:
             assert parameter.value == default.strip("`"), name
         else:
             assert "(" in (parameter.default or ""), name
+
+
+def test_every_variable_that_is_named_exists() -> None:
+    mapped = json.loads((INFRA / "main.parameters.json").read_text())["parameters"].values()
+    outputs = re.findall(r"(?m)^output (\w+)", (INFRA / "main.bicep").read_text())
+    hook = (INFRA / "hooks" / "preprovision.sh").read_text()
+    known = {*(given["value"][2:-1] for given in mapped), *outputs, *(setting.name for setting in SETTINGS)}
+    named = set(re.findall(r"`(?:azd env set )?([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)\b", GUIDE))
+    assert {name for name in named - known if name not in hook} == set()
 
 
 def test_every_role_assignment_is_told_and_no_other() -> None:
