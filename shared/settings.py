@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, TypeVar, cast
 from urllib.parse import SplitResult, urlsplit
 
@@ -75,6 +75,7 @@ SETTINGS = (
         "PowerPlatform,MicrosoftFlow,PowerApps,MicrosoftCopilotStudio",
     ),
     Setting("RAW_AUDIT", "audit records kept as received: kept, all or off", "kept"),
+    Setting("AUDIT_REPLAY", "days to read once more from raw, like 2026-05-01/2026-05-07; empty: none", ""),
     Setting("PUBLISH_GRAIN", "day: one file a table and day; hour: up to 24", "day"),
     Setting("MANAGEMENT_API_URL", "root of the Management Activity API; empty: the one of CLOUD", ""),
 )
@@ -120,6 +121,15 @@ class Schedules:
 
 
 @dataclass(frozen=True)
+class Replay:
+    """UTC days, both included; `order` is the whole text of the setting: another text is another order."""
+
+    first: date
+    last: date
+    order: str
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything an operator can set, checked."""
 
@@ -137,6 +147,7 @@ class Settings:
     audit_window_hours: int
     audit_workloads: frozenset[str]
     raw_audit: str
+    audit_replay: Replay | None
     publish_grain: str
     activity_root: str
 
@@ -185,6 +196,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         audit_window_hours=reader.read("AUDIT_WINDOW_HOURS", _whole_number(1, 24), 1),
         audit_workloads=reader.read("AUDIT_WORKLOADS", _workloads, frozenset()),
         raw_audit=reader.read("RAW_AUDIT", _one_of(("kept", "all", "off")), "kept"),
+        audit_replay=reader.read("AUDIT_REPLAY", _optional_replay, None),
         publish_grain=reader.read("PUBLISH_GRAIN", _one_of(("day", "hour")), "day"),
         activity_root=reader.read("MANAGEMENT_API_URL", _optional(_origin), "") or ACTIVITY_ROOTS[cloud],
     )
@@ -364,3 +376,17 @@ def _workloads(text: str) -> frozenset[str]:
     if wrong := [name for name in _names(text) if not re.fullmatch(r"[A-Za-z0-9]+", name)]:
         raise ValueError(f"has {', '.join(wrong)}; a workload is one word like PowerPlatform")
     return frozenset(name.lower() for name in _names(text))
+
+
+def _optional_replay(text: str) -> Replay | None:
+    """One day, or two with a slash between; whatever follows a space only makes it another order."""
+    if not text:
+        return None
+    days = text.split(maxsplit=1)[0].split("/")
+    try:
+        first, last = date.fromisoformat(days[0]), date.fromisoformat(days[-1])
+    except ValueError:
+        raise ValueError(f"is {text!r}; days are written like 2026-05-01/2026-05-07") from None
+    if len(days) > 2 or last < first:  # noqa: PLR2004 - a range has two ends
+        raise ValueError(f"is {text!r}; it takes a first day and a last day that is not before it")
+    return Replay(first, last, text)

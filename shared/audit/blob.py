@@ -35,9 +35,18 @@ WORKLOAD_OF_RECORD_TYPE: Mapping[int, str] = MappingProxyType(
 contradict each other on which of them are connectors and which data policies.
 """
 
+WORKLOAD_OF_TYPE_NAME: Mapping[str, str] = MappingProxyType(
+    {"powerappsresource": "powerapps", "powerplatformadmindlp": "powerplatform"}
+)
+"""Where a delivery writes the record type by name, the two that share the numbers 79 and 187 are told apart."""
+
+CONTESTED_TYPES = frozenset({79, 187})
 UNIFIED_MARK = b"powerplatform."
+CONTESTED_MARKS = (b"environmentname", b"policyid")
 UNIFIED_WORKLOAD = "powerplatform"
+FLOW_MARK = b"/flows/"
 NO_WORKLOAD = "(none)"
+NOTHING = msgspec.Raw(b"")
 
 
 class Head(msgspec.Struct, gc=False):
@@ -45,7 +54,10 @@ class Head(msgspec.Struct, gc=False):
 
     workload: Any = msgspec.field(default=None, name="Workload")
     record_type: Any = msgspec.field(default=None, name="RecordType")
-    properties: msgspec.Raw = msgspec.field(default=msgspec.Raw(b""), name="PropertyCollection")
+    properties: msgspec.Raw = msgspec.field(default=NOTHING, name="PropertyCollection")
+    additional: msgspec.Raw = msgspec.field(default=NOTHING, name="AdditionalInfo")
+    flow_url: msgspec.Raw = msgspec.field(default=NOTHING, name="FlowDetailsUrl")
+    bot_id: msgspec.Raw = msgspec.field(default=NOTHING, name="BotId")
 
 
 @dataclass
@@ -69,24 +81,30 @@ _head = msgspec.json.Decoder(Head)
 def select(body: bytes, workloads: frozenset[str]) -> Selection:
     """The records of a blob whose workload is wanted; `workloads` are in lower case.
 
-    A record is wanted by its workload, or its type, or its unified form (a property collection with names of the
-    Power Platform).
+    A record is wanted by its workload, or its type, or its form: a property collection with names of the Power
+    Platform, the address of a flow, the id of a bot.
 
     Raises:
         Unreadable: the blob is no JSON array.
     """
-    selection = Selection()
     try:
         heads = _heads.decode(body)
-    except msgspec.ValidationError:
+        calls = [(head.workload, head.record_type) for head in heads]
+        wanted_calls = {call for call in set(calls) if _is_named(call[0], call[1], workloads)}
+    except (msgspec.ValidationError, TypeError):  # something in it is no object, or is called by a list
         return _one_by_one(body, workloads)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unreadable(f"the content blob is no JSON array: {error}") from error
-    wanted = [at for at, head in enumerate(heads) if _is_wanted(head, workloads, selection.dropped)]
-    if wanted:
-        raws = _raws.decode(body)
-        selection.kept = [bytes(raws[at]) for at in wanted]  # a copy: a slice would keep the whole blob alive
-    return selection
+    wanted = [at for at, call in enumerate(calls) if call in wanted_calls or _has_form(heads[at], workloads)]
+    counts = Counter(calls)
+    if not wanted:
+        return Selection(dropped=_by_workload(counts))
+    counts.subtract(calls[at] for at in wanted)
+    raws = _raws.decode(body)
+    return Selection(
+        kept=[bytes(raws[at]) for at in wanted],  # a copy: a slice would keep the whole blob alive
+        dropped=_by_workload(counts),
+    )
 
 
 def _one_by_one(body: bytes, workloads: frozenset[str]) -> Selection:
@@ -95,8 +113,11 @@ def _one_by_one(body: bytes, workloads: frozenset[str]) -> Selection:
     for raw in _array(body):
         record = bytes(raw)
         try:
-            if _is_wanted(_head.decode(record), workloads, selection.dropped):
+            head = _head.decode(record)
+            if _is_wanted(head, workloads):
                 selection.kept.append(record)
+            else:
+                selection.dropped[_shown(head.workload)] += 1
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             selection.failed.append(record)
     return selection
@@ -109,14 +130,48 @@ def _array(body: bytes) -> list[msgspec.Raw]:
         raise Unreadable(f"the content blob is no JSON array: {error}") from error
 
 
-def _is_wanted(head: Head, workloads: frozenset[str], dropped: Counter[str]) -> bool:
-    workload = head.workload.lower() if isinstance(head.workload, str) else NO_WORKLOAD
-    if workload in workloads or WORKLOAD_OF_RECORD_TYPE.get(record_type(head.record_type)) in workloads:
-        return True
-    if UNIFIED_WORKLOAD in workloads and UNIFIED_MARK in bytes(head.properties).lower():
-        return True
-    dropped[str(head.workload or NO_WORKLOAD)] += 1
-    return False
+def _by_workload(counts: Mapping[tuple[Any, Any], int]) -> Counter[str]:
+    dropped: Counter[str] = Counter()
+    for (workload, _), count in counts.items():
+        if count:
+            dropped[_shown(workload)] += count
+    return dropped
+
+
+def _shown(workload: Any) -> str:
+    return str(workload or NO_WORKLOAD)
+
+
+def _is_wanted(head: Head, workloads: frozenset[str]) -> bool:
+    return _is_named(head.workload, head.record_type, workloads) or _has_form(head, workloads)
+
+
+def _is_named(workload: Any, type_: Any, workloads: frozenset[str]) -> bool:
+    """Whether workload or record type alone make a record wanted."""
+    told = WORKLOAD_OF_RECORD_TYPE.get(record_type(type_)) or WORKLOAD_OF_TYPE_NAME.get(str(type_).lower())
+    return str(workload).lower() in workloads or told in workloads
+
+
+def _has_form(head: Head, workloads: frozenset[str]) -> bool:
+    """Whether a record looks like one that is wanted, whatever it is called.
+
+    The record types 79 and 187 are taken for what they are only together with what such records hold.
+    """
+    return (
+        (head.properties is not NOTHING and UNIFIED_WORKLOAD in workloads and _says(head.properties, UNIFIED_MARK))
+        or (head.flow_url is not NOTHING and "microsoftflow" in workloads and FLOW_MARK in bytes(head.flow_url))
+        or (head.bot_id is not NOTHING and "microsoftcopilotstudio" in workloads)
+        or (head.additional is not NOTHING and _is_contested(head) and UNIFIED_WORKLOAD in workloads)
+    )
+
+
+def _is_contested(head: Head) -> bool:
+    return record_type(head.record_type) in CONTESTED_TYPES and _says(head.additional, *CONTESTED_MARKS)
+
+
+def _says(raw: msgspec.Raw, *marks: bytes) -> bool:
+    text = bytes(raw).lower()
+    return any(mark in text for mark in marks)
 
 
 def record_type(value: Any) -> int:

@@ -6,17 +6,19 @@ import gzip
 import json
 import logging
 import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from datetime import date
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from shared.audit.blob import Selection, select
-from shared.audit.events import read_event
-from shared.batches import batches, grouped
+from shared.audit.cursor import RETENTION
+from shared.audit.forgiveness import after_failure
+from shared.audit.reading import Reading, as_array, read_blob, told
+from shared.batches import grouped
 from shared.clock import Deadline
-from shared.errors import Defer, Missing, Skip, Throttled, TooLarge, Unreadable
+from shared.errors import Defer, FlowtrailError, Skip, Stop, Throttled, Unreadable
 from shared.publishing.parquet import rows_of
 from shared.publishing.staging import Destination
 from shared.schema import FACT_AUDIT_EVENT
@@ -31,24 +33,27 @@ if TYPE_CHECKING:
 log = logging.getLogger("flowtrail")
 
 THREADS = 12
+IN_FLIGHT = 3 * THREADS
 BLOBS_PER_BATCH = 48
+ROWS_PER_BATCH = 20_000
 RESERVE_S = 60.0
-MOST_ATTEMPTS = 5
-GONE_FOR_GOOD = frozenset({"AF20051", "AF20052"})
-"""Codes of blobs that no further attempt will bring: expired, and unknown to the service."""
+MOST_REFUSALS = 2 * THREADS
+MOST_NAMES = 12
+LONGEST_COLLECTION = timedelta(hours=1)
 
 
-@dataclass
-class _Fetched:
-    """A blob that was fetched and read."""
+@dataclass(frozen=True)
+class Fetched:
+    """A blob that was fetched and read, with its ledger entry as it will be once its rows are staged."""
 
     entry: LedgerEntry
-    selection: Selection
-    rows: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    rows: Sequence[dict[str, Any]]
+    dropped: Counter[str]
+    unknown: Counter[str]
 
 
 class Collector:
-    """Works off the pending blobs of one content type, a batch of them at a time.
+    """Works off the pending blobs of one content type, several at a time.
 
     Raw records and rows are durable before the ledger calls a blob done. A blob that fails stays pending and
     keeps no other one waiting; one that can't be had any more is lost, which is a gap.
@@ -59,109 +64,162 @@ class Collector:
         self.content_type = content_type
         self.deadline = deadline
         self.tally = tally
-        self.throttled = threading.Event()
+        self.server_time = app.clock.now()
+        self.halted = threading.Event()
+        self.refusal: Stop | None = None
+        self.refusals = 0
+        self.dropped: Counter[str] = Counter()
+        self.unknown: Counter[str] = Counter()
 
-    def collect(self) -> None:
-        pending = self.app.ledger.pending(self.content_type, earliest_day(self.app.clock.now()))
+    def collect(self, server_time: datetime) -> None:
+        """Fetch what is pending; `server_time` is the service's own.
+
+        Raises:
+            Stop: the service refuses blobs to this identity; those that it gives are done.
+        """
+        self.server_time = server_time
         with ThreadPoolExecutor(THREADS) as pool:
-            for batch in batches(pending, BLOBS_PER_BATCH):
-                if self.throttled.is_set() or self.deadline.remaining_s < RESERVE_S:
-                    self.tally.finished = False
-                    return
-                self._keep([fetched for fetched in pool.map(self._fetch, batch) if fetched])
+            for batch in _batches(self._fetch_all(pool)):
+                self._keep(batch)
+        self._tell_counts()
+        if self.refusal is not None:
+            raise self.refusal
 
-    def _fetch(self, entry: LedgerEntry) -> _Fetched | None:
-        if self.throttled.is_set():
+    def _fetch_all(self, pool: ThreadPoolExecutor) -> Iterator[Fetched]:
+        """Blobs as they come, a bounded number of them under way; a slow one keeps no other one waiting."""
+        running: set[Future[Fetched | None]] = set()
+        for entry in self._due():
+            if self.halted.is_set() or self.deadline.remaining_s < RESERVE_S:
+                self.tally.finished = False
+                break
+            running.add(pool.submit(self._fetch, entry))
+            if len(running) >= IN_FLIGHT:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from _results(done)
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            yield from _results(done)
+
+    def _due(self) -> Iterator[LedgerEntry]:
+        now = self.app.clock.now()
+        for entry in self.app.ledger.pending(self.content_type, earliest_day(now)):
+            if entry.retry_utc is None or entry.retry_utc <= now:
+                yield entry
+
+    def _fetch(self, entry: LedgerEntry) -> Fetched | None:
+        if self.halted.is_set():
             return None
         try:
-            return self._read(entry)
+            body = self.app.activity_feed.fetch(entry.blob, self.deadline)
         except Throttled as error:
-            self.throttled.set()
+            self.halted.set()
             log.warning("Fetching %s pauses: %s", self.content_type, error)
+        except Stop as error:
+            self._refused(entry, error)
         except (Defer, Skip) as error:
             self._failed(entry, error)
         except Exception as error:
-            log.exception("Content blob %s failed", entry.content_id)
+            log.exception("Content blob %s can't be fetched", entry.content_id)
             self._failed(entry, Unreadable(f"{type(error).__name__}: {error}"))
+        else:
+            self.refusals = 0
+            return self._read(entry, body)
         return None
 
-    def _read(self, entry: LedgerEntry) -> _Fetched:
-        body = self.app.activity_feed.fetch(entry.blob, self.deadline)
+    def _read(self, entry: LedgerEntry, body: bytes) -> Fetched | None:
         try:
-            selection = select(body, self.app.settings.audit_workloads)
-        except Unreadable:
+            reading = read_blob(body, entry.blob, self.app.settings.audit_workloads, self.app.clock.now())
+        except Unreadable as error:
             self._put_raw(entry, "unreadable/audit", body)
-            raise
-        fetched = _Fetched(replace(entry, bytes=len(body)), selection)
-        for record in selection.kept:
-            self._add_event(fetched, record)
-        self._keep_raw(fetched, body)
-        return fetched
+            self._failed(entry, error)
+        except Exception as error:
+            log.exception("Content blob %s can't be read", entry.content_id)
+            self._put_raw(entry, "unreadable/audit", body)
+            self._failed(entry, Unreadable(f"{type(error).__name__}: {error}"))
+        else:
+            self._keep_raw(entry, reading, body)
+            return Fetched(self._done(entry, reading, len(body)), reading.rows, reading.dropped, reading.unknown)
+        return None
 
-    def _add_event(self, fetched: _Fetched, record: bytes) -> None:
-        try:
-            fetched.rows.append(read_event(record, fetched.entry.blob, self.app.clock.now()))
-        except Unreadable:
-            fetched.selection.failed.append(record)
-
-    def _keep_raw(self, fetched: _Fetched, body: bytes) -> None:
+    def _keep_raw(self, entry: LedgerEntry, reading: Reading, body: bytes) -> None:
         """Keep what the setting `RAW_AUDIT` wants kept as received, and always what could not be read."""
-        rule, selection = self.app.settings.raw_audit, fetched.selection
+        rule = self.app.settings.raw_audit
         if rule == "all":
-            self._put_raw(fetched.entry, "audit", body)
-        elif rule == "kept" and selection.kept:
-            self._put_raw(fetched.entry, "audit", _array(selection.kept))
-        if selection.failed:
-            log.error(
-                "%d records of content blob %s can't be read", len(selection.failed), fetched.entry.content_id
-            )
-            self._put_raw(fetched.entry, "unreadable/audit", b"\n".join(selection.failed))
+            self._put_raw(entry, "audit", body)
+        elif rule == "kept" and reading.kept:
+            self._put_raw(entry, "audit", as_array(reading.kept))
+        if reading.failed:
+            log.error("%d records of content blob %s can't be read", len(reading.failed), entry.content_id)
+            self._put_raw(entry, "unreadable/audit", b"\n".join(reading.failed))
 
     def _put_raw(self, entry: LedgerEntry, folder: str, body: bytes) -> None:
         name = f"{folder}/{entry.content_type}/date={entry.created_utc.date()}/{row_of(entry.content_id)}.json.gz"
         self.app.storage.blobs.put(Container.RAW, name, gzip.compress(body, 6, mtime=0))
 
-    def _keep(self, batch: Sequence[_Fetched]) -> None:
-        """Stage the rows of a batch, one file for each day of events, then call its blobs done."""
-        rows = [row for fetched in batch for row in fetched.rows]
-        holds = [fetched.entry.content_id for fetched in batch]
-        for day, group in grouped(rows, _day).items():
-            self.app.staging.put(Destination(FACT_AUDIT_EVENT, day), [rows_of(FACT_AUDIT_EVENT, group)], holds)
-        self.app.ledger.done([self._done(fetched) for fetched in batch])
-        self.tally.rows_read += sum(fetched.selection.records for fetched in batch)
-        self.tally.rows_written += len(rows)
-        self.tally.rows_failed += sum(len(fetched.selection.failed) for fetched in batch)
-
-    def _done(self, fetched: _Fetched) -> LedgerEntry:
-        selection = fetched.selection
+    def _done(self, entry: LedgerEntry, reading: Reading, size: int) -> LedgerEntry:
         return replace(
-            fetched.entry,
+            entry,
             status=BlobStatus.DONE,
-            attempts=fetched.entry.attempts + 1,
+            attempts=entry.attempts + 1,
             last_error=None,
+            retry_utc=None,
             done_utc=self.app.clock.now(),
-            records=selection.records,
-            records_kept=len(fetched.rows),
-            records_failed=len(selection.failed),
-            dropped=json.dumps(dict(selection.dropped.most_common(50))) if selection.dropped else None,
+            records=reading.records,
+            records_kept=len(reading.rows),
+            records_failed=len(reading.failed),
+            bytes=size,
+            dropped=_json(reading.dropped),
+            unknown=_json(reading.unknown),
         )
 
-    def _failed(self, entry: LedgerEntry, error: Defer | Skip) -> None:
-        """Leave a blob pending for a few attempts more, or call it lost where there is no hope."""
-        gone = isinstance(error, Missing) and error.code.upper() in GONE_FOR_GOOD
-        worn_out = isinstance(error, (Missing, Unreadable, TooLarge)) and entry.attempts + 1 >= MOST_ATTEMPTS
-        lost = gone or worn_out
+    def _keep(self, batch: Sequence[Fetched]) -> None:
+        """Stage the rows of a batch, one file for each day of events, then call its blobs done."""
+        rows = [row for fetched in batch for row in fetched.rows]
+        stage_events(self.app, rows, [fetched.entry.content_id for fetched in batch])
+        self.app.ledger.done([fetched.entry for fetched in batch])
+        for fetched in batch:
+            self.tally.rows_read += fetched.entry.records or 0
+            self.tally.rows_failed += fetched.entry.records_failed or 0
+            self.dropped.update(fetched.dropped)
+            self.unknown.update(fetched.unknown)
+        self.tally.rows_written += len(rows)
+
+    def _tell_counts(self) -> None:
+        """Say what was left out and what is new, so that a wrong filter and a new operation show."""
+        notes = [
+            f"{what}: {told(counts, MOST_NAMES)}"
+            for what, counts in (("dropped by workload", self.dropped), ("unknown operations", self.unknown))
+            if counts
+        ]
+        if notes:
+            self.tally.note = "; ".join(notes)
+            log.info("Of %s %d records were kept; %s", self.content_type, self.tally.rows_written, self.tally.note)
+
+    def _refused(self, entry: LedgerEntry, error: Stop) -> None:
+        """The service, or the app, refuses a blob for what an administrator must change.
+
+        If it is this blob alone, the others go on; if it is all of them, it makes no sense to go on asking.
+        """
+        self.refusal = error
+        self.refusals += 1
+        if self.refusals >= MOST_REFUSALS:
+            self.halted.set()
+        self._failed(entry, error)
+
+    def _failed(self, entry: LedgerEntry, error: FlowtrailError) -> None:
+        failed = after_failure(entry, error, self.app.clock.now(), self.server_time)
+        lost = failed.status == BlobStatus.LOST
         log.log(logging.ERROR if lost else logging.WARNING, "Content blob %s: %s", entry.content_id, error)
         if lost:
             self._note_gap(entry, str(error))
-        self.app.ledger.failed(entry, str(error), lost=lost)
+        self.app.ledger.failed(failed)
         self.tally.rows_failed += 1
 
     def _note_gap(self, entry: LedgerEntry, reason: str) -> None:
         self.app.journal.lost(
             Gap(
                 source=self.content_type,
-                from_utc=entry.created_utc,
+                from_utc=collected_from(entry),
                 to_utc=entry.created_utc,
                 kind="content blob lost",
                 subject=entry.content_id,
@@ -171,8 +229,40 @@ class Collector:
         )
 
 
-def _array(records: Sequence[bytes]) -> bytes:
-    return b"[" + b",\n".join(records) + b"]"
+def stage_events(app: App, rows: Sequence[dict[str, Any]], holds: Sequence[str]) -> None:
+    """Stage events, one file for each day; `holds` says what they were made from."""
+    for day, group in grouped(rows, _day).items():
+        app.staging.put(Destination(FACT_AUDIT_EVENT, day), [rows_of(FACT_AUDIT_EVENT, group)], holds)
+
+
+def collected_from(entry: LedgerEntry) -> datetime:
+    """When the service began to collect a blob: seven days before it expires, as listings show (measured)."""
+    began = entry.expires_utc - RETENTION
+    return began if timedelta() <= entry.created_utc - began <= LONGEST_COLLECTION else entry.created_utc
+
+
+def _batches(blobs: Iterator[Fetched]) -> Iterator[list[Fetched]]:
+    """Consecutive blobs, until there are enough of them or of their rows."""
+    batch: list[Fetched] = []
+    rows = 0
+    for fetched in blobs:
+        batch.append(fetched)
+        rows += len(fetched.rows)
+        if len(batch) >= BLOBS_PER_BATCH or rows >= ROWS_PER_BATCH:
+            yield batch
+            batch, rows = [], 0
+    if batch:
+        yield batch
+
+
+def _results(done: set[Future[Fetched | None]]) -> Iterator[Fetched]:
+    for future in done:
+        if fetched := future.result():
+            yield fetched
+
+
+def _json(counts: Counter[str]) -> str | None:
+    return json.dumps(dict(counts.most_common(50))) if counts else None
 
 
 def _day(row: dict[str, Any]) -> date:

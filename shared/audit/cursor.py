@@ -11,43 +11,75 @@ from shared.intervals import Interval
 
 RETENTION = timedelta(days=7)
 MARGIN = timedelta(minutes=5)
+EXPIRES_EARLY = timedelta(minutes=20)
+"""Content expires up to this much before it is seven days old (measured over 170 blobs: 11 s to 19.6 min)."""
 SETTLE = timedelta(seconds=30)
 OVERLAP = timedelta(hours=2)
 BETWEEN_STARTS = timedelta(minutes=15)
+LONGEST_SILENCE = timedelta(hours=12)
+"""First content may take that long after a start (Management Activity API reference)."""
 
 
 @dataclass(frozen=True)
 class FeedCursor:
     """Everything that became available before `watermark` has been listed, and entered in the ledger.
 
-    `enabled_utc` is when the subscription was last seen enabled, `started_utc` when a start was last tried.
+    `enabled_utc` is when the feed was last listed, so that its subscription was on; `started_utc` when a start
+    was last tried; `newest_utc` when the newest blob that was ever listed became available.
     """
 
     watermark: datetime | None = None
     enabled_utc: datetime | None = None
     started_utc: datetime | None = None
+    newest_utc: datetime | None = None
 
     def values(self) -> dict[str, Any]:
-        return {"watermark_utc": self.watermark, "enabled_utc": self.enabled_utc, "started_utc": self.started_utc}
+        return {
+            "watermark_utc": self.watermark,
+            "enabled_utc": self.enabled_utc,
+            "started_utc": self.started_utc,
+            "newest_utc": self.newest_utc,
+        }
 
     def may_start(self, now: datetime) -> bool:
         """Whether a subscription may be started: the service wants 15 minutes between two starts."""
         return self.started_utc is None or now - self.started_utc >= BETWEEN_STARTS
 
+    @property
+    def lapse(self) -> Interval | None:
+        """The time without a subscription that a start has ended, while it is not yet told as a gap."""
+        if self.enabled_utc and self.started_utc and self.started_utc > self.enabled_utc:
+            return Interval(self.enabled_utc, self.started_utc)
+        return None
+
+    def silence(self, now: datetime) -> timedelta | None:
+        """How long the feed has shown no new blob, where that is longer than any feed is silent by itself."""
+        times = [time for time in (self.newest_utc, self.started_utc) if time]
+        silence = now - max(times) if times else timedelta()
+        return silence if silence > LONGEST_SILENCE else None
+
 
 def read_feed_cursor(values: Mapping[str, Any]) -> FeedCursor:
-    return FeedCursor(values.get("watermark_utc"), values.get("enabled_utc"), values.get("started_utc"))
+    names = ("watermark_utc", "enabled_utc", "started_utc", "newest_utc")
+    return FeedCursor(*(values.get(name) for name in names))
 
 
 def to_list(cursor: FeedCursor, server_time: datetime) -> tuple[Interval | None, Interval | None]:
-    """What to list now, and what can no longer be listed though it never was.
+    """What to list now, and what may have been thrown away though it was never listed.
 
     The newest half minute is left to settle; the last two hours are listed again, for a blob may be listed late.
-    By the service's own clock nothing older than seven days can be asked for.
+    By the service's own clock nothing older than seven days can be asked for, and what comes close to it may
+    have expired.
     """
     oldest, newest = server_time - RETENTION + MARGIN, server_time - SETTLE
-    watermark = cursor.watermark or oldest
+    whole_since = server_time - RETENTION + EXPIRES_EARLY
+    watermark = cursor.watermark or whole_since
     start = max(oldest, watermark - OVERLAP)
     window = Interval(start, newest) if newest > start else None
-    missed = Interval(watermark, oldest) if oldest > watermark else None
+    missed = Interval(watermark, whole_since) if whole_since > watermark else None
     return window, missed
+
+
+def all_seven_days(server_time: datetime) -> Interval:
+    """Everything that can still be listed."""
+    return Interval(server_time - RETENTION + MARGIN, server_time - SETTLE)

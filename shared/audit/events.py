@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ import msgspec
 
 from shared.audit.blob import record_type
 from shared.audit.feed import ContentBlob
-from shared.audit.operations import group_of
+from shared.audit.operations import OTHER, named
 from shared.errors import Unreadable
 from shared.times import parse_utc
 
@@ -48,90 +49,128 @@ SUCCESS: Mapping[str, bool] = MappingProxyType(
 ANALYTICS = "powerplatform.analytics."
 RESOURCE = ANALYTICS + "resource."
 API_POLICY = RESOURCE + "tenant.governance.api_policy."
+KIND_OF_GROUP: Mapping[str, str] = MappingProxyType(
+    {
+        "Connection": "Connection",
+        "Connection sharing": "Connection",
+        "Custom connector": "Connector",
+        "Custom connector sharing": "Connector",
+        "Gateway": "Gateway",
+        "Gateway sharing": "Gateway",
+    }
+)
+"""What the `ResourceId` of a connector event is the id of, by the event's operation group."""
+
+DATA_POLICY = "Data policy"
+CONNECTOR = "Connector"
 FLOW_URL = re.compile(r"/environments/([^/?#]+)/flows/([^/?#]+)", re.IGNORECASE)
+CONNECTOR_PATH = re.compile(r"/apis/([^/?#]+)", re.IGNORECASE)
 PORT_BEHIND_V4 = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3}){3})(?::[0-9]+)?")
 PORT_BEHIND_V6 = re.compile(r"\[([^\]]+)\](?::[0-9]+)?")
 MAPPED_V4 = re.compile(r"^(?:::)?ffff:(?=[0-9]{1,3}\.)", re.IGNORECASE)
 LONGEST_TEXT = 4000
 TELLING = 8  # shorter texts are equal by chance
 
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
 
 @dataclass
 class _Record:
-    """A record under hand: its members and its properties, each with the names that have been used."""
+    """A record under hand: its members, its properties and the JSON text that older records keep beside them.
+
+    `used` are the names whose values a column holds.
+    """
 
     members: dict[str, Any]
-    properties: dict[str, Any] = field(default_factory=dict[str, Any])
-    additional: dict[str, Any] = field(default_factory=dict[str, Any])
+    properties: dict[str, Any]
+    additional: dict[str, Any]
     used: set[str] = field(default_factory=set[str])
 
     def member(self, *names: str) -> str | None:
-        return self._first("", self.members, names)
+        return _first(self.members, names, self.used)
 
     def property(self, *names: str) -> str | None:
-        return self._first("property ", self.properties, names)
+        return _first(self.properties, names, self.used) if self.properties else None
 
     def more(self, *names: str) -> str | None:
-        """Out of `AdditionalInfo`, JSON text in which older records keep what matters."""
-        return self._first("additional ", self.additional, names)
+        return _first(self.additional, names, self.used) if self.additional else None
 
-    def _first(self, kind: str, values: dict[str, Any], names: tuple[str, ...]) -> str | None:
-        """The first of those that holds something; all of them count as used once one is read."""
-        found: str | None = None
-        for name in names:
-            text = _text(values.get(name))
-            if text and (found is None or text.lower() == found.lower()):
-                found = found or text
-                if len(text) < LONGEST_TEXT:  # a text that was cut stays whole in the details
-                    self.used.add(kind + name)
-        return found
-
-    def rest(self, held: frozenset[str]) -> dict[str, Any]:
-        """Everything that has not been used, but for texts that are `held` elsewhere (in lower case)."""
-        rest = self._unused("", self.members, held)
+    def rest(self, held: set[str]) -> dict[str, Any]:
+        """Everything that no column holds, under its own name; `held` are the columns' texts, in lower case."""
+        members, used = self.members, self.used
+        rest = {name: value for name, value in members.items() if name not in used and _tells(value, held)}
         if self.properties:
-            rest["PropertyCollection"] = self._unused("property ", self.properties, held)
-        if self.additional and not self._unused("additional ", self.additional, held):
+            del rest["PropertyCollection"]
+            if properties := self._unused(self.properties, held):
+                rest["PropertyCollection"] = properties
+        if self.additional and not self._unused(self.additional, held):
             rest.pop("AdditionalInfo", None)
-        return {name: value for name, value in rest.items() if value not in (None, "", {}, [])}
+        return rest
 
-    def _unused(self, kind: str, values: dict[str, Any], held: frozenset[str]) -> dict[str, Any]:
-        def is_held(value: Any) -> bool:
-            return isinstance(value, str) and value.strip().lower() in held
+    def _unused(self, values: dict[str, Any], held: set[str]) -> dict[str, Any]:
+        used = self.used
+        return {name: value for name, value in values.items() if name not in used and _tells(value, held)}
 
-        return {
-            name: value for name, value in values.items() if kind + name not in self.used and not is_held(value)
-        }
+
+def _first(values: dict[str, Any], names: tuple[str, ...], used: set[str]) -> str | None:
+    """The first of some values that holds something, as text; one that has to be cut does not count as used."""
+    for name in names:
+        value = values.get(name)
+        if value is None or value == "":
+            continue
+        text = value.strip() if type(value) is str else _text(value)
+        if text:
+            if len(text) > LONGEST_TEXT:
+                return text[:LONGEST_TEXT]
+            used.add(name)
+            return text
+    return None
+
+
+def _tells(value: Any, held: set[str]) -> bool:
+    """Whether a value says anything beyond what the columns hold."""
+    if type(value) is str:
+        return bool(value) and value.strip().lower() not in held
+    return bool(value) or value is False or type(value) in (int, float)
 
 
 def read_event(raw: bytes, blob: ContentBlob, now: datetime) -> dict[str, Any]:
     """A row out of a record, with nothing of the record left out: what no column holds is in `details`.
 
+    A record of an operation that is not known is in `details` as a whole.
+
     Raises:
         Unreadable: it is no JSON object.
     """
     record = _record(raw)
-    operation = (record.member("Operation") or "").strip()
-    flow = FLOW_URL.search(_text(record.members.get("FlowDetailsUrl")) or "")
-    resource_type, resource_id, resource_name = _resource(record, flow[2] if flow else None)
+    group, operation = named(record.member("Operation") or "")
+    event_id = (record.member("Id") or _stand_in_id(raw)).lower()
+    flow = _flow(record)
+    resource_type, resource_id, resource_name = _resource(record, flow[1], group)
     row: dict[str, Any] = {
-        "event_id": (record.member("Id") or _stand_in_id(raw)).lower(),
+        "event_id": event_id,
         "created_utc": parse_utc(record.member("CreationTime")) or blob.created,
         "workload": record.member("Workload"),
         "record_type": _record_type(record),
         "operation": operation,
-        "operation_group": group_of(operation),
+        "operation_group": group,
         **_result(record),
         **_actor(record),
-        "environment_id": _environment_id(record, flow[1] if flow else None),
+        "environment_id": _id(
+            record.property(RESOURCE + "environment.id")
+            or record.member("EnvironmentId")
+            or flow[0]
+            or record.more("environmentName", "EnvironmentName")
+        ),
         "environment_name": record.property(RESOURCE + "environment.name"),
         "resource_type": resource_type,
         "resource_id": resource_id,
         "resource_name": resource_name,
-        "app_id": _id(record.properties.get(RESOURCE + "power_app.id")) or _legacy_app_id(record),
-        "flow_id": _id(flow[2]) if flow else _id(record.property(RESOURCE + "cloud_flow.id")),
-        "connector_id": _connector_id(record),
-        "policy_id": _id(record.more("policyId")) or (resource_id if resource_type == "ApiPolicy" else None),
+        "app_id": _id(record.properties.get(RESOURCE + "power_app.id") or record.members.get("AppName")),
+        "flow_id": _id(flow[1] or record.property(RESOURCE + "cloud_flow.id")),
+        "connector_id": _connector_id(record, resource_type, resource_id),
+        "policy_id": _id(record.more("policyId")) or (resource_id if group == DATA_POLICY else None),
         "target_user": _user(
             record.property("targetuser.id", RESOURCE + "principal.name", RESOURCE + "principal.id")
             or record.member("RecipientUPN")
@@ -143,27 +182,30 @@ def read_event(raw: bytes, blob: ContentBlob, now: datetime) -> dict[str, Any]:
         "correlation_id": _id(
             record.property(ANALYTICS + "correlation.id", RESOURCE + "telemetry_correlation.id")
             or record.member("CorrelationId")
-        ),
+        )
+        or (event_id if group in KIND_OF_GROUP and not record.properties else None),
         "content_id": blob.content_id,
         "content_created_utc": blob.created,
         "ingested_utc": now,
     }
-    row["details"] = _details(record, row)
+    row["details"] = _encode(record.members).decode() if group == OTHER else _details(record, row)
     return row
 
 
 def _record(raw: bytes) -> _Record:
     try:
-        members = msgspec.json.decode(raw)
+        members = _decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unreadable(f"the record is no JSON: {error}") from error
     if not isinstance(members, dict):
         raise Unreadable("the record is no JSON object")
-    record = _Record(cast("dict[str, Any]", members))
-    record.properties = _properties(record.members.get("PropertyCollection"))
-    record.additional = _json_object(record.members.get("AdditionalInfo"))
-    record.used.add("PropertyCollection" if record.properties else "")
-    return record
+    known = cast("dict[str, Any]", members)
+    collection, additional = known.get("PropertyCollection"), known.get("AdditionalInfo")
+    return _Record(
+        known,
+        _properties(collection) if collection else {},
+        _json_object(additional) if additional else {},
+    )
 
 
 def _properties(collection: Any) -> dict[str, Any]:
@@ -174,8 +216,9 @@ def _properties(collection: Any) -> dict[str, Any]:
         name, value = pair.get("Name"), pair.get("Value")
         if not isinstance(name, str):
             continue
-        known = properties.get(name.lower())
-        properties[name.lower()] = value if known in (None, value) else [*_list(known), value]
+        name = name.lower()
+        known = properties.get(name)
+        properties[name] = value if known is None or known == value else [*_list(known), value]
     return properties
 
 
@@ -186,10 +229,17 @@ def _list(value: Any) -> list[Any]:
 def _json_object(value: Any) -> dict[str, Any]:
     if isinstance(value, str):
         try:
-            value = msgspec.json.decode(value)
+            value = _decode(value)
         except (msgspec.DecodeError, RecursionError):
             return {}
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _flow(record: _Record) -> tuple[str | None, str | None]:
+    """Ids of environment and flow, which a flow's record holds only inside an address."""
+    url = record.members.get("FlowDetailsUrl")
+    found = FLOW_URL.search(url) if isinstance(url, str) else None
+    return (found[1], found[2]) if found else (None, None)
 
 
 def _record_type(record: _Record) -> int | None:
@@ -208,7 +258,7 @@ def _result(record: _Record) -> dict[str, Any]:
 
 def _actor(record: _Record) -> dict[str, Any]:
     user_type = record.members.get("UserType")
-    known = isinstance(user_type, int) and 0 <= user_type < len(USER_TYPES)
+    known = type(user_type) is int and 0 <= user_type < len(USER_TYPES)
     if known:
         record.used.add("UserType")
     return {
@@ -223,16 +273,7 @@ def _actor(record: _Record) -> dict[str, Any]:
     }
 
 
-def _environment_id(record: _Record, of_flow: str | None) -> str | None:
-    return _id(
-        record.property(RESOURCE + "environment.id")
-        or record.member("EnvironmentId")
-        or of_flow
-        or record.more("environmentName", "EnvironmentName")
-    )
-
-
-def _resource(record: _Record, flow_id: str | None) -> tuple[str | None, str | None, str | None]:
+def _resource(record: _Record, flow_id: str | None, group: str) -> tuple[str | None, str | None, str | None]:
     """Type, id and name of what was acted on, from whichever place this kind of record keeps them."""
     kind = record.property(RESOURCE + "type")
     name = record.property(RESOURCE + "power_app.display_name", RESOURCE + "display_name")
@@ -242,10 +283,10 @@ def _resource(record: _Record, flow_id: str | None) -> tuple[str | None, str | N
     for own_kind, own_id in (
         ("CloudFlow", flow_id),
         ("Bot", record.member("BotId")),
-        ("PowerApp", _legacy_app_id(record)),
+        ("PowerApp", record.member("AppName")),
         ("ApiPolicy", record.more("policyId")),
         (record.member("EntityName"), record.member("EntityId")),
-        (record.more("ActionName"), record.member("ResourceId")),
+        (KIND_OF_GROUP.get(group), record.member("ResourceId")),
         (None, record.member("ObjectId")),
     ):
         if own_id:
@@ -253,17 +294,18 @@ def _resource(record: _Record, flow_id: str | None) -> tuple[str | None, str | N
     return kind, None, name
 
 
-def _legacy_app_id(record: _Record) -> str | None:
-    """Records of type 45 and 46 carry the id of the app in `AppName`."""
-    return _id(record.member("AppName"))
+def _connector_id(record: _Record, resource_type: str | None, resource_id: str | None) -> str | None:
+    """The connector, where the record names it: by itself, or in the path of a connection."""
+    if named_one := record.property(RESOURCE + "connector.id"):
+        return _id(named_one)
+    for place in (record.properties.get(RESOURCE + "connection.id"), record.members.get("ResourceId")):
+        path = CONNECTOR_PATH.search(place) if isinstance(place, str) else None
+        if path:
+            return path[1].lower()
+    return resource_id if resource_type == CONNECTOR else None
 
 
-def _connector_id(record: _Record) -> str | None:
-    return _id(
-        record.properties.get(RESOURCE + "connector.id") or record.properties.get(RESOURCE + "connection.id")
-    )
-
-
+@lru_cache(maxsize=4096)
 def address(text: str | None) -> str | None:
     """An IP address without port, and an IPv4 address without the prefix that maps it into IPv6."""
     if not text:
@@ -283,8 +325,11 @@ def _user(text: str | None) -> str | None:
 
 def _id(value: Any) -> str | None:
     """An id in lower case, freed from the path that some records write in front of it."""
-    text = _text(value)
-    return text.rstrip("/").rpartition("/")[2].strip().lower() or None if text else None
+    text = value if type(value) is str else _text(value)
+    if not text:
+        return None
+    plain = text.rstrip("/").rpartition("/")[2] if "/" in text else text
+    return plain.strip()[:LONGEST_TEXT].lower() or None
 
 
 def _text(value: Any) -> str | None:
@@ -298,12 +343,11 @@ def _text(value: Any) -> str | None:
 
 def _stand_in_id(raw: bytes) -> str:
     """An id for a record without one, from its content whatever the order of its members."""
-    canonical = msgspec.json.encode(msgspec.json.decode(raw), order="deterministic")
-    return f"sha256-{hashlib.sha256(canonical).hexdigest()}"
+    return f"sha256-{hashlib.sha256(_encode(_decode(raw))).hexdigest()}"
 
 
 def _details(record: _Record, row: Mapping[str, Any]) -> str | None:
     """Everything that no column holds, under its own name, as JSON text."""
-    held = frozenset(value.lower() for value in row.values() if isinstance(value, str) and len(value) >= TELLING)
+    held = {value.lower() for value in row.values() if type(value) is str and len(value) >= TELLING}
     rest = record.rest(held)
-    return msgspec.json.encode(rest, order="deterministic").decode() if rest else None
+    return _encode(rest).decode() if rest else None

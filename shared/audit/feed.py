@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import msgspec
 
 from shared.clock import Deadline
-from shared.errors import AccessError, Conflict, Defer
+from shared.errors import AccessError, Defer
 from shared.intervals import Interval
-from shared.net.api import Api, same_origin
+from shared.net.api import Api, StartAgain, same_origin
 from shared.net.transport import MEBIBYTE, Reply, Request
 from shared.times import iso_utc, parse_utc
 
@@ -71,17 +72,19 @@ class ActivityFeed:
 
     def _time_of(self, reply: Reply) -> datetime:
         try:
-            return parsedate_to_datetime(reply.headers["date"])
+            at = parsedate_to_datetime(reply.headers["date"])
         except (KeyError, ValueError):
             return self.api.clock.now()
+        return at if at.tzinfo else at.replace(tzinfo=UTC)
 
-    def subscribe(self, content_type: str, deadline: Deadline) -> None:
-        """Start a subscription; one that runs already (AF20024) is fine.
+    def subscribe(self, content_type: str, deadline: Deadline) -> bool:
+        """Start a subscription and return whether it was off; one that is on already (AF20024) is fine.
 
         The service wants 15 minutes between two starts (Management Activity API reference).
         """
         url = self._url("subscriptions/start", contentType=content_type)
-        self.api.send(Request("POST", url, {"Content-Length": "0"}, deadline))
+        reply = self.api.send(Request("POST", url, {"Content-Length": "0"}, deadline))
+        return reply.status == HTTPStatus.OK
 
     def listing(self, content_type: str, window: Interval, deadline: Deadline) -> Iterator[list[ContentBlob]]:
         """The blobs that became available in a window of at most 24 hours, page after page.
@@ -115,7 +118,7 @@ class ActivityFeed:
             )
         url = self._with_publisher(link)
         if url in seen:
-            raise Conflict("The listing of the activity feed repeats a page.")
+            raise StartAgain("The listing of the activity feed repeats a page.", MALFORMED_RETRY_S)
         return url
 
     def _url(self, operation: str, **parameters: str) -> str:

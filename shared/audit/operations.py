@@ -1,93 +1,206 @@
 """Operations of the audit log, grouped by what they are about.
 
 Names as Microsoft's articles on the activities of Power Automate, Power Apps, connectors, data policies,
-administrators, Power Pages and Copilot Studio list them, and as published detection rules name the connector
-events. Their casing varies between deliveries, so they are compared without it.
+administrators, Power Pages and Copilot Studio list them, for people and for machines, and as published detection
+rules name the connector events. Not every internal name is published: those of connectors, gateways and the
+environment's life are composed after the ones that are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 
 OTHER = "Other"
 
 GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "App use": ("LaunchPowerApp",),
+        "App use": (
+            "AppLaunched",
+            "Launched app",
+            "LaunchPowerApp",
+        ),
         "App change": (
             "AdminSetAppAsFeatured",
             "AdminSetAppDesiredLogicalName",
             "AppDlpEvaluationResultChange",
+            "Created app",
             "CreatePowerApp",
+            "Edited app",
+            "Edited/saved app",
+            "Imported existing canvas app",
+            "Imported new canvas app",
             "ImportExistingCanvasApp",
             "ImportNewCanvasApp",
+            "Marked app as Featured",
+            "Marked app as Hero",
             "MarkPowerAppAsFeatured",
             "MarkPowerAppAsHero",
+            "Patched app",
             "PatchPowerApp",
             "PromotePowerAppVersion",
+            "Published app",
+            "Published solution canvas app version",
             "PublishPowerApp",
             "PublishSolutionCanvasAppVersion",
+            "Removed app as Featured",
+            "Removed app as Hero",
             "RemoveFeaturedApp",
             "RemoveHeroApp",
+            "Restored an app from app version",
+            "Restored app version",
             "UpdatePowerApp",
         ),
         "App deletion": (
+            "Admin deleted app",
+            "Admin restored deleted app",
             "AdminDeleteApp",
             "AdminRestoreDeletePowerApp",
+            "Deleted app",
+            "Deleted app version",
             "DeletePowerApp",
             "DeletePowerAppVersion",
         ),
         "App sharing": (
+            "Admin modified app owner",
+            "Admin modified app permissions",
             "AdminModifyAppOwner",
             "AdminModifyAppPermissions",
+            "Deleted app permission",
+            "Deleted app permissions",
+            "Edited app permission",
+            "Edited app permissions",
             "PowerAppPermissionDeleted",
             "PowerAppPermissionEdited",
             "SharePowerApp",
         ),
         "App control": (
+            "Admin allowed third party apps",
+            "Admin set bypass consent state",
+            "Admin set conditional access",
+            "Admin set quarantine state",
             "AdminQuarantineApp",
             "AdminSetAllowedThirdPartyApps",
             "AdminSetAppBypassConsent",
             "AdminSetAppConditionalAccess",
+            "Consented to the app's APIs",
             "RecordScopesConsent",
         ),
-        "Flow change": ("CreateFlow", "EditFlow"),
-        "Flow deletion": ("DeleteFlow",),
-        "Flow sharing": ("DeletePermissions", "PutPermissions"),
+        "Flow change": (
+            "Created flow",
+            "CreateFlow",
+            "Edited flow",
+            "EditFlow",
+        ),
+        "Flow deletion": (
+            "Deleted flow",
+            "DeleteFlow",
+        ),
+        "Flow sharing": (
+            "Deleted permissions",
+            "DeletePermissions",
+            "Edited permissions",
+            "PutPermissions",
+        ),
         "Connection": (
+            "Connection created or edited",
+            "Connection deleted",
+            "Connection edited",
             "DeleteConnection",
             "PatchConnection",
             "PutAppConnectionUsage",
             "PutConnection",
         ),
         "Connection sharing": (
+            "Connection permission added or edited",
+            "Connection permission removed",
             "DeleteConnectionPermission",
             "PatchConnectionPermission",
             "PutConnectionPermission",
         ),
-        "Custom connector": ("CreateApi", "DeleteApi", "PatchApi", "PutApi", "MakeApiSolutionAware"),
-        "Custom connector sharing": ("DeleteApiPermission", "PatchApiPermission", "PutApiPermission"),
-        "Gateway": ("DeleteGateway", "GatewayResourceRequestAction", "PatchGateway", "PutGateway"),
+        "Custom connector": (
+            "API created",
+            "API deleted",
+            "API edited",
+            "API made solution-aware",
+            "CreateApi",
+            "DeleteApi",
+            "MakeApiSolutionAware",
+            "PatchApi",
+            "PutApi",
+        ),
+        "Custom connector sharing": (
+            "API permission added or edited",
+            "API permission removed",
+            "DeleteApiPermission",
+            "PatchApiPermission",
+            "PutApiPermission",
+        ),
+        "Gateway": (
+            "DeleteGateway",
+            "Gateway cluster edited",
+            "GatewayResourceRequestAction",
+            "PatchGateway",
+            "PutGateway",
+        ),
         "Data policy": (
+            "Added ConnectionDlpEvaluationResult",
             "ConnectionDlpEvaluationResult",
+            "Create Connector Blocking Policy",
+            "Create Connector Configurations",
+            "Create Custom Connector Patterns",
+            "Create Data Policy",
+            "Create Exempt Resources",
+            "Create Policy Scope",
+            "Created DLP Policy",
             "CreateDlpPolicy",
+            "Delete Connector Blocking Policy",
+            "Delete Connector Configurations",
+            "Delete Custom Connector Patterns",
+            "Delete Data Policy",
+            "Delete Exempt Resources",
+            "Delete Policy Scope",
+            "Deleted DLP Policy",
             "DeleteDlpPolicy",
             "GovernanceApiPolicyOperation",
+            "Update Connector Blocking Policy",
+            "Update Connector Configurations",
+            "Update Custom Connector Patterns",
+            "Update Data Policy",
+            "Update Exempt Resources",
+            "Update Policy Scope",
+            "Updated DLP Policy",
             "UpdateDlpPolicy",
         ),
         "Environment": (
+            "Backed up environment",
             "BackupEnvironment",
+            "Changed property on environment",
+            "CMK-Renewed environment",
+            "CMK-Reverted environment",
+            "Converted environment type",
+            "ConvertEnvironmentType",
+            "Copied environment",
             "CopyEnvironment",
             "CreateEnvironment",
+            "Deleted environment",
             "DeleteEnvironment",
             "EnvironmentDisabledByMiser",
             "EnvironmentPropertyChange",
+            "Hard-deleted environment",
             "HardDeleteEnvironment",
+            "Moved environment",
+            "MoveEnvironment",
+            "Provisioned environment",
             "ProvisionEnvironment",
+            "Recovered environment",
             "RecoverEnvironment",
             "ResetEnvironment",
+            "Restored environment",
             "RestoreEnvironment",
+            "Upgraded environment",
+            "UpgradeEnvironment",
         ),
         "Environment group": (
             "CreateRuleBasedPolicyAssignmentOperation",
@@ -113,15 +226,22 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "BillingPolicyUpdate",
             "CurrencyEnvironmentAllocate",
             "IsvContractConsent",
+            "Renewed a paid trial",
             "RenewTrial",
             "StartAPaidTrial",
+            "Started a paid trial",
             "TrialConvertToProduction",
             "TrialEnforce",
             "TrialProvision",
             "TrialSignUpEligibilityCheck",
             "TrialViralConsent",
         ),
-        "Administration": ("ApplyAdminRole", "LockboxRequestOperation", "SecurityRoleUpdated"),
+        "Administration": (
+            "ApiEndpointCallEvent",
+            "ApplyAdminRole",
+            "LockboxRequestOperation",
+            "SecurityRoleUpdated",
+        ),
         "Website": (
             "AnonymousSettingExceptionListChanged",
             "BootstrapVersionUpdated",
@@ -169,18 +289,49 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "WebsiteRecordUpdated",
         ),
         "Agent": (
+            "AIPluginOperationCreate",
+            "AIPluginOperationDelete",
+            "AIPluginOperationUpdate",
+            "BotAppInsightsUpdate",
+            "BotComponentCollectionCreate",
+            "BotComponentCollectionDelete",
+            "BotComponentCollectionUpdate",
+            "BotComponentCreate",
+            "BotComponentDelete",
+            "BotComponentUpdate",
             "BotCreate",
             "BotDelete",
+            "BotDeleteCleanup",
+            "BotUpdateOperation-BotAuthUpdate",
+            "BotUpdateOperation-BotIconUpdate",
             "BotUpdateOperation-BotNameUpdate",
             "BotUpdateOperation-BotPublish",
+            "EnvironmentVariableCreate",
+            "EnvironmentVariableDelete",
+            "EnvironmentVariableUpdate",
         ),
         "Dataverse": ("CrmDefaultActivity",),
+        "Gateway sharing": (
+            "DeleteGatewayPermission",
+            "Gateway permission added or edited",
+            "Gateway permission removed",
+            "PutGatewayPermission",
+        ),
+        "Agent sharing": ("BotUpdateOperation-BotShare",),
+        "Agent use": ("CopilotInteraction",),
     }
 )
 
-_group_of = {name.lower(): group for group, names in GROUPS.items() for name in names}
+
+def _key(name: str) -> str:
+    """Deliveries and articles differ in case, and articles write words where records write none."""
+    return "".join(filter(str.isalnum, name)).lower()
 
 
-def group_of(operation: str) -> str:
-    """The group of an operation; `Other` for one that is not known, which is kept all the same."""
-    return _group_of.get(operation.lower(), OTHER)
+_known = {_key(name): (group, name) for group, names in GROUPS.items() for name in names}
+
+
+@lru_cache(maxsize=4096)
+def named(operation: str) -> tuple[str, str]:
+    """Group and usual spelling of an operation; of one that is not known, `Other` and its own."""
+    return _known.get(_key(operation), (OTHER, operation))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -11,11 +11,13 @@ from functools import partial
 from shared.app import App
 from shared.audit.collector import Collector
 from shared.audit.cursor import FeedCursor, read_feed_cursor, to_list
-from shared.audit.feed import Subscriptions
+from shared.audit.feed import ContentBlob
+from shared.audit.replay import replay
 from shared.clock import Deadline
-from shared.functions.sources import Tally, each_source
+from shared.errors import Defer, Skip, Stop
+from shared.functions.sources import Tally, Work, each_source
 from shared.intervals import Interval, pieces
-from shared.net.api import NotSubscribed
+from shared.net.api import NotSubscribed, StartAgain
 from shared.state.checkpoints import Checkpoint
 from shared.state.journal import Gap
 
@@ -24,23 +26,37 @@ log = logging.getLogger("flowtrail")
 FUNCTION = "poll_audit_content"
 DEADLINE_S = 480.0
 CURSOR = "auditcontent"
+MOST_STARTS = 3
 
 
 def run(app: App) -> None:
     deadline = app.deadline(DEADLINE_S)
     types = app.settings.audit_content_types
-    each_source(app, FUNCTION, {name: partial(poll_content_type, app, name) for name in types}, deadline)
+    sources: dict[str, Work] = {name: partial(poll_content_type, app, name) for name in types}
+    if app.settings.audit_replay:
+        sources |= {f"replay of {name}": partial(replay, app, name) for name in types}
+    each_source(app, FUNCTION, sources, deadline)
 
 
 def poll_content_type(app: App, content_type: str, deadline: Deadline, tally: Tally) -> None:
-    """List what became available and fetch what is not done, in this order: what is listed can't be forgotten."""
+    """List what became available, then fetch what is not done: what is listed can't be forgotten.
+
+    Blobs that wait are fetched even where the listing fails, for they may expire.
+    """
     poll = _Poll(app, content_type, deadline, tally)
-    poll.keep_subscribed()
-    poll.list_windows()
-    Collector(app, content_type, deadline, tally).collect()
+    problem: Exception | None = None
+    try:
+        poll.list_feed()
+    except (Stop, Defer, Skip) as error:
+        problem = error
+    Collector(app, content_type, deadline, tally).collect(poll.now)
+    if problem is not None:
+        raise problem
 
 
 class _Poll:
+    """`now` is the service's own time, as far as it is known."""
+
     def __init__(self, app: App, content_type: str, deadline: Deadline, tally: Tally) -> None:
         self.app = app
         self.content_type = content_type
@@ -49,69 +65,90 @@ class _Poll:
         self.feed = app.activity_feed
         self.checkpoint: Checkpoint = app.checkpoints.load(CURSOR, content_type)
         self.cursor: FeedCursor = read_feed_cursor(self.checkpoint.values)
-        self.subscriptions: Subscriptions = self.feed.subscriptions(deadline)
-        self.now: datetime = self.subscriptions.server_time
+        self.now: datetime = app.clock.now()
 
-    def keep_subscribed(self) -> None:
-        """Start a subscription that is missing or disabled; one is never stopped.
+    def list_feed(self) -> None:
+        self._keep_subscribed()
+        try:
+            self._list()
+        except NotSubscribed as error:
+            log.info("Nothing of %s can be listed: %s", self.content_type, error)
+            self._start()
+        if silence := self.cursor.silence(self.now):
+            hours = round(silence / timedelta(hours=1))
+            log.warning("The activity feed has listed no new blob of %s for %d hours", self.content_type, hours)
 
-        What happens while there is none can never be fetched (Management Activity API reference): a gap.
-        """
-        if self.subscriptions.is_enabled(self.content_type):
-            self._save(replace(self.cursor, enabled_utc=self.now))
-            return
+    def _keep_subscribed(self) -> None:
+        """Start a subscription that is missing or disabled; one is never stopped."""
+        subscriptions = self.feed.subscriptions(self.deadline)
+        self.now = subscriptions.server_time
+        if not subscriptions.is_enabled(self.content_type):
+            self._start()
+
+    def _start(self) -> None:
         if not self.cursor.may_start(self.now):
             return
         self._save(replace(self.cursor, started_utc=self.now))
-        self.feed.subscribe(self.content_type, self.deadline)
-        log.warning("The subscription to %s was not enabled and has been started", self.content_type)
-        if self.cursor.enabled_utc is not None:
-            missing = Interval(
-                self.cursor.enabled_utc, max(self.now, self.cursor.enabled_utc + timedelta(seconds=1))
-            )
-            self._note_gap(
-                missing, "subscription disabled", "It was disabled at the service; it has been started again."
-            )
-        self._save(replace(self.cursor, enabled_utc=self.now))
+        if self.feed.subscribe(self.content_type, self.deadline):
+            log.warning("The subscription to %s was not enabled and has been started", self.content_type)
+        elif self.cursor.enabled_utc is not None:  # it was on all the time: nothing lapsed
+            self._save(replace(self.cursor, enabled_utc=self.now))
 
-    def list_windows(self) -> None:
+    def _list(self) -> None:
+        """List up to now; a listing that the service breaks off starts again from what is listed already."""
+        for _ in range(MOST_STARTS - 1):
+            try:
+                return self._list_windows()
+            except StartAgain as error:
+                log.warning("The listing of %s starts again: %s", self.content_type, error)
+                self.now = self.feed.subscriptions(self.deadline).server_time
+        return self._list_windows()
+
+    def _list_windows(self) -> None:
         whole, missed = to_list(self.cursor, self.now)
         if missed:
-            self._note_gap(missed, "audit content expired", "The app did not run for more than seven days.")
+            reason = "The app was not able to list it for almost seven days."
+            self._note_gap(missed, "audit content expired", reason)
+            self._save(replace(self.cursor, watermark=missed.end))
         if whole is None:
             return
         self.tally.window_from_utc, self.tally.window_to_utc = whole.start, whole.end
-        try:
-            for window in pieces(whole, timedelta(hours=self.app.settings.audit_window_hours)):
-                self.list_window(window)
-                watermark = max(window.end, self.cursor.watermark or window.end)
-                self._save(replace(self.cursor, watermark=watermark))
-        except NotSubscribed as error:
-            log.info("Nothing of %s can be listed yet: %s", self.content_type, error)
+        for window in pieces(whole, timedelta(hours=self.app.settings.audit_window_hours)):
+            self._list_window(window)
 
-    def list_window(self, window: Interval) -> None:
-        """Enter every page into the ledger; the caller moves the watermark after the last."""
+    def _list_window(self, window: Interval) -> None:
+        """Enter every page into the ledger, and move the watermark after the last."""
+        newest = self.cursor.newest_utc
         for page in self.feed.listing(self.content_type, window, self.deadline):
             self.app.ledger.add(page, self.app.clock.now())
+            newest = _newest(newest, page)
+        self._tell_lapse()
+        watermark = max(window.end, self.cursor.watermark or window.end)
+        self._save(replace(self.cursor, watermark=watermark, enabled_utc=self.now, newest_utc=newest))
+
+    def _tell_lapse(self) -> None:
+        """What happens while there is no subscription can never be fetched (API reference): a gap."""
+        if lapse := self.cursor.lapse:
+            reason = "The subscription was disabled at the service; it has been started again."
+            self._note_gap(lapse, "subscription disabled", reason)
 
     def _note_gap(self, missing: Interval, kind: str, reason: str) -> None:
-        note_gaps(self.app, self.content_type, [missing], kind, reason)
+        self.app.journal.lost(
+            Gap(
+                source=self.content_type,
+                from_utc=missing.start,
+                to_utc=missing.end,
+                kind=kind,
+                subject=self.content_type,
+                reason=reason,
+                noticed_utc=self.app.clock.now(),
+            )
+        )
 
     def _save(self, cursor: FeedCursor) -> None:
         self.cursor = cursor
         self.checkpoint = self.app.checkpoints.save(self.checkpoint, cursor.values())
 
 
-def note_gaps(app: App, source: str, missing: Iterable[Interval], kind: str, reason: str) -> None:
-    for interval in missing:
-        app.journal.lost(
-            Gap(
-                source=source,
-                from_utc=interval.start,
-                to_utc=interval.end,
-                kind=kind,
-                subject=source,
-                reason=reason,
-                noticed_utc=app.clock.now(),
-            )
-        )
+def _newest(known: datetime | None, page: list[ContentBlob]) -> datetime | None:
+    return max((*(blob.created for blob in page), *([known] if known else [])), default=None)

@@ -7,11 +7,12 @@ from datetime import timedelta
 from functools import partial
 
 from shared.app import App
-from shared.audit.cursor import MARGIN, RETENTION, SETTLE
+from shared.audit.cursor import all_seven_days, read_feed_cursor
 from shared.clock import Deadline
+from shared.functions.poll_audit_content import CURSOR as FEED_CURSOR
 from shared.functions.reconcile_runs import reconcile_runs
 from shared.functions.sources import Tally, each_source
-from shared.intervals import Interval, pieces
+from shared.intervals import pieces
 from shared.net.api import NotSubscribed
 
 log = logging.getLogger("flowtrail")
@@ -36,15 +37,21 @@ def run(app: App) -> None:
 def list_again(app: App, content_type: str, deadline: Deadline, tally: Tally) -> None:
     """List all seven days once more: a blob that was listed late enters the ledger now, and is counted."""
     feed = app.activity_feed
-    now = feed.subscriptions(deadline).server_time
-    whole = Interval(now - RETENTION + MARGIN, now - SETTLE)
+    whole = all_seven_days(feed.subscriptions(deadline).server_time)
+    listed_until = read_feed_cursor(app.checkpoints.load(FEED_CURSOR, content_type).values).watermark
+    late = 0
     tally.window_from_utc, tally.window_to_utc = whole.start, whole.end
     try:
         for window in pieces(whole, timedelta(hours=app.settings.audit_window_hours)):
             for page in feed.listing(content_type, window, deadline):
+                known = [blob for blob in page if listed_until and blob.created < listed_until]
+                late += app.ledger.add(known, app.clock.now())
+                added = app.ledger.add((blob for blob in page if blob not in known), app.clock.now())
                 tally.rows_read += len(page)
-                tally.rows_written += app.ledger.add(page, app.clock.now())
+                tally.rows_written += added
     except NotSubscribed as error:
-        log.info("Nothing of %s can be listed yet: %s", content_type, error)
-    if tally.rows_written:
-        log.warning("%d content blobs of %s were listed late", tally.rows_written, content_type)
+        log.info("Nothing of %s can be listed: %s", content_type, error)
+    tally.rows_written += late
+    if late:
+        tally.note = f"{late} content blobs were listed late"
+        log.warning("%d content blobs of %s were listed late", late, content_type)

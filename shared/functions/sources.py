@@ -26,7 +26,10 @@ Work = Callable[[Deadline, "Tally"], None]
 
 @dataclass
 class Tally:
-    """What one source gave in one run; `finished` turns false where the deadline came first."""
+    """What one source gave in one run; `finished` turns false where the deadline came first.
+
+    `note` is for the person who reads the ingest log.
+    """
 
     window_from_utc: datetime | None = None
     window_to_utc: datetime | None = None
@@ -34,6 +37,7 @@ class Tally:
     rows_written: int = 0
     rows_failed: int = 0
     finished: bool = True
+    note: str | None = None
 
 
 def each_source(app: App, function: str, sources: Mapping[str, Work], deadline: Deadline) -> None:
@@ -73,6 +77,7 @@ def _one(
             rows_written=tally.rows_written,
             rows_failed=tally.rows_failed,
             error=error,
+            note=tally.note,
         )
     )
     return error

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from shared.clock import Clock, Deadline
-from shared.errors import AccessError, Conflict, Defer, Missing, Skip, Throttled
+from shared.errors import AccessError, Defer, Missing, Skip, Throttled
 from shared.net.identity import Tokens
 from shared.net.policy import Act, Policy, Rule
 from shared.net.throttle import Cooldown, Pace
@@ -23,6 +23,7 @@ ATTEMPTS = 5
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 20.0
 THROTTLED_BACKOFF_S = 15.0
+LONGEST_THROTTLED_BACKOFF_S = 120.0
 SHORTEST_PAUSE_S = 1.0
 LONGEST_RETRY_AFTER_S = 24 * 3600.0
 LONGEST_MESSAGE = 500
@@ -30,6 +31,10 @@ LONGEST_MESSAGE = 500
 
 class NotSubscribed(Skip):
     """The activity feed has no enabled subscription for the content type."""
+
+
+class StartAgain(Defer):
+    """The service breaks a listing off: its window or page is refused, and it has to start again."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +82,13 @@ class Api:
             AccessError: an administrator must act.
             Defer: it can't succeed before the deadline, or not for now.
             Missing: the service has no such thing.
-            Conflict: the listing has to start again.
+            StartAgain: the listing has to start again.
             NotSubscribed: there is no subscription.
             TooLarge: the body is longer than the request allows.
         """
         self._check_origin(request.url)
         token, renewed = self.tokens.get(self.scope), False
-        failures = 0
+        failures = throttled = 0
         while True:
             self._await_turn(request.deadline)
             outcome = self._try(request, token)
@@ -93,7 +98,8 @@ class Api:
             if rule.act is Act.REFRESH and not renewed:
                 token, renewed = self.tokens.refreshed(self.scope, token), True
             elif rule.act is Act.THROTTLE:
-                self.cooldown.extend(self._pause_s(after_s))
+                self.cooldown.extend(self._pause_s(after_s, throttled))
+                throttled += 1
             elif rule.act is Act.RETRY and failures < ATTEMPTS - 1:
                 self._back_off(request.deadline, fault, failures, after_s)
                 failures += 1
@@ -109,10 +115,11 @@ class Api:
             )
 
     def _await_turn(self, deadline: Deadline) -> None:
-        if self.pace is not None:
-            self._wait(self.pace.wait_s(), deadline, Throttled, "its share of requests is used up")
+        """Wait for the end of a pause, then for a turn: after a pause all threads go on one by one."""
         while (pause_s := self.cooldown.remaining_s) > 0:
             self._wait(pause_s, deadline, Throttled, "a pause is asked for")
+        if self.pace is not None:
+            self._wait(self.pace.wait_s(), deadline, Throttled, "its share of requests is used up")
 
     def _wait(self, seconds: float, deadline: Deadline, error: type[Defer], why: str) -> None:
         if seconds > max(0.0, deadline.remaining_s):
@@ -138,8 +145,12 @@ class Api:
         rule = self.policy.rule(fault.status, fault.code)
         return reply if rule.act is Act.ACCEPT else (rule, fault, retry_after_s(reply, self.clock.now()))
 
-    def _pause_s(self, after_s: float | None) -> float:
-        return THROTTLED_BACKOFF_S * (1 + self.jitter()) if after_s is None else max(after_s, SHORTEST_PAUSE_S)
+    def _pause_s(self, after_s: float | None, throttled: int) -> float:
+        """As long as the service asks for, else a random time that grows while it keeps throttling."""
+        if after_s is not None:
+            return max(after_s, SHORTEST_PAUSE_S)
+        longest_s = min(LONGEST_THROTTLED_BACKOFF_S, 2 * THROTTLED_BACKOFF_S * 2.0**throttled)
+        return longest_s * (1 + self.jitter()) / 2
 
     def _back_off(self, deadline: Deadline, fault: Fault, failures: int, after_s: float | None) -> None:
         """Wait as long as the service asks for, else a random time that grows (full jitter)."""
@@ -153,7 +164,7 @@ class Api:
         if rule.act is Act.SKIP:
             return Missing(text, fault.code)
         if rule.act is Act.RESTART:
-            return Conflict(text)
+            return StartAgain(text, LONGEST_BACKOFF_S)
         if rule.act is Act.SUBSCRIBE:
             return NotSubscribed(text)
         if rule.act is Act.REFRESH:

@@ -6,6 +6,8 @@ import threading
 
 from shared.clock import Clock
 
+SHORTEST_S = 0.001  # below it, rounding could make a wait of nothing, again and again
+
 
 class Cooldown:
     """A pause that one thread learns of from a service and all threads keep."""
@@ -21,7 +23,8 @@ class Cooldown:
 
     @property
     def remaining_s(self) -> float:
-        return max(0.0, self._until_s - self._clock.monotonic())
+        remaining_s = self._until_s - self._clock.monotonic()
+        return remaining_s if remaining_s > SHORTEST_S else 0.0
 
 
 class Pace:

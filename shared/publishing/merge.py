@@ -36,11 +36,15 @@ class Keep(StrEnum):
 
 @dataclass(frozen=True)
 class MergeRule:
-    """`order` are the columns that rank rows of one identity: an instant, and text that decides between equals."""
+    """`order` are the columns that rank rows of one identity: an instant, and text that decides between equals.
+
+    `renewed` is the instant that lets a staged row replace a published one of the same rank.
+    """
 
     identity: tuple[str, ...]
     keep: Keep
     order: tuple[str, ...] = ()
+    renewed: str | None = None
 
 
 def _newest(table: Table) -> MergeRule:
@@ -51,7 +55,9 @@ RULES: Mapping[str, MergeRule] = MappingProxyType(
     {
         FACT_FLOW_SESSION.name: MergeRule(FACT_FLOW_SESSION.key, Keep.GREATEST, ("ingested_utc",)),
         FACT_FLOW_ACTION.name: MergeRule(("session_id",), Keep.LAST_SET),
-        FACT_AUDIT_EVENT.name: MergeRule(FACT_AUDIT_EVENT.key, Keep.LEAST, ("content_created_utc", "content_id")),
+        FACT_AUDIT_EVENT.name: MergeRule(
+            FACT_AUDIT_EVENT.key, Keep.LEAST, ("content_created_utc", "content_id"), renewed="ingested_utc"
+        ),
         **{
             table.name: _newest(table)
             for table in (DIM_ENVIRONMENT, DIM_FLOW, DIM_MACHINE, DIM_MACHINE_GROUP, DIM_USER)
@@ -60,7 +66,7 @@ RULES: Mapping[str, MergeRule] = MappingProxyType(
 )
 """How each table merges, such that the order in which rows arrive does not matter.
 
-Audit events are delivered again by design; of all copies the one in the oldest blob stays.
+Audit events are delivered again by design; of all copies the one in the oldest blob stays, as it was last read.
 """
 
 Published = Callable[[Sequence[str] | None], Iterable[pa.Table]]
@@ -127,12 +133,22 @@ def _losers(rule: MergeRule, new: pa.Table, published: Published) -> pa.Array:
         return losers[0]
     identities, order = _identities(rule, new), _order(rule, new).column("order").combine_chunks()
     outranks = pc.less_equal if rule.keep is Keep.LEAST else pc.greater_equal
-    for part in published(list(dict.fromkeys((*rule.identity, *rule.order)))):
+    for part in published(list(dict.fromkeys((*rule.identity, *rule.order, *_renewals(rule))))):
         there = _identities(rule, part)
         there_order = _order(rule, part).column("order").combine_chunks()
-        staged_order = order.take(pc.index_in(there, value_set=identities))
-        losers.append(there.filter(pc.fill_null(outranks(there_order, staged_order), fill_value=False)))
+        at = pc.index_in(there, value_set=identities)
+        staged_order = order.take(at)
+        stays = pc.fill_null(outranks(there_order, staged_order), fill_value=False)
+        for name in _renewals(rule):
+            newer = pc.greater(new.column(name).combine_chunks().take(at), part.column(name).combine_chunks())
+            equal = pc.equal(there_order, staged_order)
+            stays = pc.and_not(stays, pc.fill_null(pc.and_(newer, equal), fill_value=False))
+        losers.append(there.filter(stays))
     return pa.concat_arrays(losers)
+
+
+def _renewals(rule: MergeRule) -> tuple[str, ...]:
+    return (rule.renewed,) if rule.renewed else ()
 
 
 def _identities(rule: MergeRule, rows: pa.Table) -> pa.Array:

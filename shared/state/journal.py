@@ -30,7 +30,7 @@ LAST_INSTANT_MS = 253_402_300_799_999
 
 @dataclass(frozen=True, kw_only=True)
 class IngestRecord:
-    """One run of a function over one source: a row of `fact_ingest`."""
+    """One run of a function over one source: a row of `fact_ingest`, and a `note` for whoever reads the log."""
 
     function: str
     source: str
@@ -43,6 +43,7 @@ class IngestRecord:
     rows_written: int = 0
     rows_failed: int = 0
     error: str | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,8 @@ class Journal:
         """Note a run, under the day and so that the newest comes first in a listing."""
         newest_first = f"{LAST_INSTANT_MS - epoch_ms(record.at_utc):015d}"
         row = f"{newest_first}_{record.function}_{_key(record.source)}"
-        properties = {**asdict(record), "error": record.error[:LONGEST_TEXT] if record.error else None}
+        texts = {"error": _short(record.error), "note": _short(record.note)}
+        properties = {**asdict(record), **texts}
         self._ingest_log.write(Operation(Write.UPSERT, record.at_utc.date().isoformat(), row, properties))
 
     def lost(self, gap: Gap) -> None:
@@ -114,6 +116,10 @@ class Journal:
 
     def heartbeats(self) -> dict[str, dict[str, Any]]:
         return {name: dict(beat.values) for name, beat in self._checkpoints.all(HEARTBEAT).items()}
+
+
+def _short(text: str | None) -> str | None:
+    return text[:LONGEST_TEXT] if text else None
 
 
 def _key(text: str) -> str:

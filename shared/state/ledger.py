@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
+from itertools import groupby
 from typing import Any
 
 from shared.audit.feed import ContentBlob
@@ -28,7 +30,10 @@ class BlobStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerEntry:
-    """A content blob and what became of it."""
+    """A content blob and what became of it.
+
+    `dropped` and `unknown` are JSON: records left out by workload, and operations in no group, with their counts.
+    """
 
     content_id: str
     content_type: str
@@ -39,12 +44,14 @@ class LedgerEntry:
     status: str = BlobStatus.PENDING
     attempts: int = 0
     last_error: str | None = None
+    retry_utc: datetime | None = None
     done_utc: datetime | None = None
     records: int | None = None
     records_kept: int | None = None
     records_failed: int | None = None
     bytes: int | None = None
     dropped: str | None = None
+    unknown: str | None = None
     etag: str = ""
 
     @property
@@ -82,8 +89,11 @@ class Ledger:
         )
         return {entity.row for entity in found}
 
-    def pending(self, content_type: str, since: date) -> list[LedgerEntry]:
-        """The blobs since a day that are still to be fetched; what expires first comes first."""
+    def pending(self, content_type: str, since: date) -> Iterator[LedgerEntry]:
+        """The blobs since a day that are still to be fetched; what expires first comes first.
+
+        Days come in order, for ids begin with the time from which expiry counts; memory holds a day at a time.
+        """
         found = self._table.query(
             "PartitionKey ge @first and PartitionKey le @last and status eq @status",
             {
@@ -92,21 +102,18 @@ class Ledger:
                 "status": str(BlobStatus.PENDING),
             },
         )
-        return sorted(map(_read, found), key=lambda entry: (entry.expires_utc, entry.content_id))
+        for _, day in groupby(found, lambda entity: entity.partition):
+            yield from sorted(map(_read, day), key=lambda entry: (entry.expires_utc, entry.content_id))
 
     def done(self, entries: Sequence[LedgerEntry]) -> None:
         """Enter what became of blobs whose rows are durable; whoever was quicker entered the same."""
         for group in grouped(entries, lambda entry: partition_of(entry.blob)).values():
             self._table.write_all([_operation(Write.UPSERT, entry) for entry in group])
 
-    def failed(self, entry: LedgerEntry, error: str, *, lost: bool) -> None:
+    def failed(self, failed: LedgerEntry) -> None:
         """Enter a fetch that failed, unless another run of the app has entered something meanwhile."""
-        status = BlobStatus.LOST if lost else BlobStatus.PENDING
-        failed = replace(entry, status=status, attempts=entry.attempts + 1, last_error=error[:1000])
-        try:
+        with suppress(Conflict):
             self._table.write(_operation(Write.REPLACE, failed))
-        except Conflict:
-            return
 
     def between(self, content_type: str, first: date, last: date) -> Iterator[LedgerEntry]:
         found = self._table.query(

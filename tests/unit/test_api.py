@@ -8,8 +8,8 @@ from email.utils import format_datetime
 import pytest
 from support import NOON, ORIGIN, FakeClock, Script, api_with, counting_tokens, cut_off, fault, json_reply, soon
 
-from shared.errors import AccessError, Conflict, Defer, Missing, Throttled
-from shared.net.api import NotSubscribed, read_fault, retry_after_s, same_origin
+from shared.errors import AccessError, Defer, Missing, Throttled
+from shared.net.api import NotSubscribed, StartAgain, read_fault, retry_after_s, same_origin
 from shared.net.policy import ACTIVITY, DATAVERSE, Act
 from shared.net.throttle import Pace
 from shared.net.transport import Reply, Request
@@ -101,6 +101,12 @@ def test_throttling_without_a_wish_waits_a_while(clock: FakeClock) -> None:
     assert clock.slept == [30.0]
 
 
+def test_throttling_that_goes_on_is_waited_for_longer(clock: FakeClock) -> None:
+    script = Script(*[fault(403, "AF429")] * 4, OK)
+    api_with(script, clock, policy=ACTIVITY, origin=FEED).get(f"{FEED}/api", soon(clock, 1000))
+    assert clock.slept == [30.0, 60.0, 120.0, 120.0]
+
+
 def test_a_wait_of_nothing_is_still_a_wait(clock: FakeClock) -> None:
     script = Script(fault(429, retry_after="0"), OK)
     api_with(script, clock).get(URL, soon(clock))
@@ -179,12 +185,12 @@ def test_dataverse_errors(clock: FakeClock, status: int, code: str, error: type[
         (400, "AF20020", AccessError),
         (400, "AF20022", NotSubscribed),
         (400, "AF20023", NotSubscribed),
-        (400, "AF20030", Conflict),
-        (400, "AF20031", Conflict),
+        (400, "AF20030", StartAgain),
+        (400, "AF20031", StartAgain),
         (404, "AF20050", Missing),
         (400, "AF20051", Missing),
         (400, "AF20052", Missing),
-        (400, "AF20055", Conflict),
+        (400, "AF20055", StartAgain),
         (500, "AF50000", Defer),
         (418, "AF99999", AccessError),
         (400, "StartSubscription [CorrId=5f] Tenant does not exist", AccessError),

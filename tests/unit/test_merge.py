@@ -89,6 +89,19 @@ def test_an_action_log_is_replaced_as_a_whole_by_the_one_staged_last() -> None:
     ]
 
 
+def test_a_blob_that_is_read_once_more_replaces_its_own_rows_only() -> None:
+    def read(order: int, minute: int, group: str) -> dict[str, Any]:
+        ingested = START + timedelta(minutes=minute)
+        return {**event("1", "Put", None, order), "ingested_utc": ingested, "operation_group": group}
+
+    published = [[read(2, 10, "Other")]]
+    rows = merged(FACT_AUDIT_EVENT, published, [[read(2, 11, "Connection")]])
+    assert rows is not None
+    assert [row["operation_group"] for row in rows] == ["Connection"]
+    assert merged(FACT_AUDIT_EVENT, published, [[read(3, 11, "Connection")]]) is None
+    assert merged(FACT_AUDIT_EVENT, published, [[read(2, 10, "Connection")]]) is None
+
+
 def test_of_an_event_that_comes_again_the_copy_in_the_oldest_blob_stays() -> None:
     published = [[event("1", "Put", None, 2), event("2", "Put", None, 5)]]
     staged = [

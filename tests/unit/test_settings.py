@@ -45,7 +45,32 @@ def problems(**environ: str) -> tuple[str, ...]:
 
 
 def test_the_settings_are_those_of_the_contract() -> None:
-    assert {setting.name for setting in SETTINGS} == CONTRACT
+    assert {setting.name for setting in SETTINGS} == CONTRACT | {"AUDIT_REPLAY"}
+
+
+@pytest.mark.parametrize(
+    ("text", "days"),
+    [
+        ("2026-05-01", ("2026-05-01", "2026-05-01")),
+        ("2026-05-01/2026-05-07", ("2026-05-01", "2026-05-07")),
+        ("2026-05-01/2026-05-07 once more", ("2026-05-01", "2026-05-07")),
+    ],
+)
+def test_days_to_read_once_more(text: str, days: tuple[str, str]) -> None:
+    replay = settings_with(AUDIT_REPLAY=text).audit_replay
+    assert replay is not None
+    assert (str(replay.first), str(replay.last), replay.order) == (*days, text)
+
+
+def test_no_replay_is_ordered_by_itself() -> None:
+    assert settings_with().audit_replay is None
+
+
+@pytest.mark.parametrize(
+    "text", ["May", "2026-05-07/2026-05-01", "2026-05-01/2026-05-02/2026-05-03", "2026-13-01"]
+)
+def test_days_that_are_none(text: str) -> None:
+    assert problems(AUDIT_REPLAY=text)[0].startswith("AUDIT_REPLAY is")
 
 
 def test_defaults() -> None:
