@@ -86,6 +86,12 @@ class Subscriptions:
             self._enabled.pop(content_type)
             self._stopped[content_type] = now
 
+    def disable(self, content_type: str, now: datetime) -> None:
+        """What an administrator does: the subscription is still listed, and what is created now is thrown away."""
+        with self._lock:
+            self._enabled[content_type] = False
+            self._stopped[content_type] = now
+
     def listed(self) -> list[dict[str, Any]]:
         return [
             {"contentType": name, "status": "enabled" if enabled else "disabled", "webhook": None}

@@ -205,6 +205,10 @@ class Tenant:
         """Makes all tokens issued so far invalid; new ones can be had."""
         self._tokens.revoke()
 
+    def disable_subscription(self, content_type: str) -> None:
+        """Disables a subscription as an administrator would; what is created until its next start is lost."""
+        self._subscriptions.disable(content_type, self.clock())
+
     def truth(self) -> dict[str, Any]:
         """What exists now by the tenant's clock, and what was served."""
         return self._truth.at(self.clock(), {name: url for name, url, _ in self.environments})

@@ -16,6 +16,7 @@ from shared.errors import SourcesFailed
 from shared.state.ledger import LedgerEntry
 from shared.state.names import StateTable
 
+CONTENT_TYPE = "Audit.General"
 A_MOMENT = timedelta(seconds=3)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from integration.stage import ANCHOR, Stage, on_stage
 from integration.test_audit_content import a_blob, collected, ledger, states, world_of
-from local.tenant import Fault, Limits
+from local.tenant import ContentBlob, Fault, Limits
 from shared.errors import SourcesFailed
 from shared.net.policy import ACTIVITY, STATUSES, Act
 
@@ -201,8 +201,10 @@ def test_what_is_not_found_after_a_day_is_lost(account: str) -> None:
 @pytest.mark.parametrize("place", [CONTENT, BLOB])
 def test_an_answer_without_a_code_loses_nothing(account: str, place: str) -> None:
     with staged(account, place) as stage:
+        blobs: list[ContentBlob] = []
         for number, status in enumerate(sorted(STATUSES)):
-            stage.tenant.world = world_of(*[a_blob(at, created=ANCHOR) for at in range(number + 1)])
+            blobs.append(a_blob(number, created=stage.clock.at - timedelta(minutes=1)))
+            stage.tenant.world = world_of(*blobs)
             body = b"<html>sorry</html>"
             stage.tenant.faults.add(Fault("activity", path_contains=place, times=6, status=status, body=body))
             with suppress(SourcesFailed):  # some of them are failures, none is a loss
