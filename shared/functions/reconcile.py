@@ -44,11 +44,11 @@ def list_again(app: App, content_type: str, deadline: Deadline, tally: Tally) ->
     try:
         for window in pieces(whole, timedelta(hours=app.settings.audit_window_hours)):
             for page in feed.listing(content_type, window, deadline):
-                known = [blob for blob in page if listed_until and blob.created < listed_until]
-                late += app.ledger.add(known, app.clock.now())
-                added = app.ledger.add((blob for blob in page if blob not in known), app.clock.now())
+                until = listed_until or whole.start
+                late += app.ledger.add([blob for blob in page if blob.created < until], app.clock.now())
+                new = app.ledger.add([blob for blob in page if blob.created >= until], app.clock.now())
                 tally.rows_read += len(page)
-                tally.rows_written += added
+                tally.rows_written += new
     except NotSubscribed as error:
         log.info("Nothing of %s can be listed: %s", content_type, error)
     tally.rows_written += late
