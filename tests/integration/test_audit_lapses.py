@@ -1,0 +1,202 @@
+"""Subscriptions that end, feeds that are silent, events that come again: nothing is told twice or kept quiet."""
+
+from __future__ import annotations
+
+import json
+import logging
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+from azure.core.pipeline.transport import HttpRequest
+
+from integration.stage import ANCHOR, Stage, on_stage
+from integration.test_audit_content import A_MOMENT, CONTENT_TYPE, a_blob, an_event, collected, states, world_of
+from local.tenant import Fault
+from shared.errors import SourcesFailed
+from shared.net.transport import MEBIBYTE
+from shared.state.journal import Gap
+
+START = "subscriptions/start"
+
+
+def starts(stage: Stage) -> int:
+    return sum(START in request.path for request in stage.tenant.requests)
+
+
+def gaps(stage: Stage) -> list[Gap]:
+    return list(stage.app.journal.gaps())
+
+
+def test_fifteen_minutes_lie_between_two_starts(account: str) -> None:
+    with on_stage(replace(world_of(), subscriptions={}), account) as stage:
+        stage.tenant.faults.add(Fault("activity", path_contains=START, times=None, status=400, body=b"{}"))
+        for _ in range(7):
+            with suppress(SourcesFailed):
+                stage.run("poll_audit_content")
+            stage.clock.advance(minutes=5)
+        assert starts(stage) == 3
+
+
+def test_no_subscription_is_ever_stopped(account: str) -> None:
+    with on_stage(world_of(a_blob(1)), account) as stage:
+        collected(stage)
+        stage.run("reconcile")
+        assert not any("stop" in request.path for request in stage.tenant.requests)
+
+
+def test_a_lapse_is_told_even_if_the_app_dies_after_the_start(account: str) -> None:
+    with on_stage(world_of(a_blob(1)), account) as stage:
+        collected(stage)
+        last_seen = stage.clock.at
+        stage.tenant.disable_subscription(CONTENT_TYPE)
+        stage.clock.advance(hours=1)
+
+        def die(request: HttpRequest) -> None:
+            if starts(stage) and request.method != "GET":
+                raise KeyboardInterrupt
+
+        stage.transport.before = die
+        with pytest.raises(KeyboardInterrupt):
+            stage.run("poll_audit_content")
+        stage.transport.before = lambda _: None
+        stage.app = stage.new_app()
+        started = stage.clock.at
+        stage.clock.advance(minutes=30)
+        for _ in range(2):
+            stage.run("poll_audit_content")
+        (gap,) = gaps(stage)
+        assert gap.kind == "subscription disabled"
+        assert abs(gap.from_utc - last_seen) < A_MOMENT
+        assert abs(gap.to_utc - started) < A_MOMENT
+        assert starts(stage) == 1
+
+
+def test_what_was_created_while_it_was_off_is_inside_the_gap(account: str) -> None:
+    missed = a_blob(2, created=ANCHOR + timedelta(minutes=40))
+    after = a_blob(3, created=ANCHOR + timedelta(minutes=80))
+    with on_stage(world_of(a_blob(1), missed, after), account) as stage:
+        collected(stage)
+        stage.clock.advance(minutes=30)
+        stage.tenant.disable_subscription(CONTENT_TYPE)
+        stage.clock.advance(minutes=30)
+        stage.run("poll_audit_content")
+        stage.clock.advance(minutes=30)
+        assert collected(stage) == ["1", "3"]
+        (gap,) = gaps(stage)
+        assert gap.from_utc < missed.created < gap.to_utc < after.created
+
+
+def test_no_time_is_told_as_lost_twice_though_the_listing_goes_on_failing(account: str) -> None:
+    with on_stage(world_of(), account) as stage:
+        stage.run("poll_audit_content")
+        stage.clock.advance(days=9)
+        stage.tenant.faults.add(Fault("activity", path_contains="subscriptions/content", times=None, status=404))
+        for _ in range(3):
+            with pytest.raises(SourcesFailed):
+                stage.run("poll_audit_content")
+            stage.clock.advance(minutes=15)
+        told = sorted((gap.from_utc, gap.to_utc) for gap in gaps(stage))
+        assert len(told) == 3
+        assert all(end == start for (_, end), (start, _) in pairwise(told))
+
+
+def test_a_feed_without_content_is_no_error_and_said_after_half_a_day(
+    account: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with on_stage(replace(world_of(), subscriptions={}), account) as stage:
+        for _ in range(3):
+            stage.run("poll_audit_content")
+            stage.clock.advance(hours=4)
+        assert "no new blob" not in caplog.text
+        stage.clock.advance(hours=1)
+        stage.run("poll_audit_content")
+        assert "has listed no new blob of Audit.General for 13 hours" in caplog.text
+        assert not gaps(stage)
+
+
+def test_an_event_that_comes_again_after_thirty_days_is_published_once(account: str) -> None:
+    """The file of an event is that of the day on which it happened, whenever its blobs come."""
+    event = an_event(7)
+    later = ANCHOR + timedelta(days=30)
+    odd = {"Id": event["Id"].upper(), "Operation": "launchpowerapp", "CreationTime": event["CreationTime"] + "Z"}
+    again = a_blob(2, dict(reversed({**event, **odd, "RecordType": "256"}.items())), created=later)
+    with on_stage(world_of(a_blob(1, event), again), account) as stage:
+        assert collected(stage) == ["7"]
+        before = stage.rows("fact_audit_event")
+        for _ in range(5):
+            stage.clock.advance(days=6)
+            stage.run("poll_audit_content")
+        stage.clock.advance(hours=1)
+        assert collected(stage) == ["7"]
+        assert stage.rows("fact_audit_event") == before
+
+
+def test_records_of_one_launch_that_differ_stay_apart(account: str) -> None:
+    launches = [an_event(number) for number in range(3)]
+    with on_stage(world_of(a_blob(1, *launches)), account) as stage:
+        assert collected(stage) == ["0", "1", "2"]
+
+
+def test_what_is_dropped_and_what_is_new_is_said_where_people_look(
+    account: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "flowtrail")
+    noise = [{"Workload": "MicrosoftTeams", "Id": "x", "RecordType": 25, "Operation": "TeamCreated"}] * 3
+    crm = {"Workload": "CRM", "Id": "y", "RecordType": 21}
+    with on_stage(world_of(a_blob(1, an_event(1, Operation="BrandNew"), *noise, crm)), account) as stage:
+        stage.run("poll_audit_content")
+        told = "dropped by workload: MicrosoftTeams 3, CRM 1; unknown operations: BrandNew 1"
+        (record,) = stage.app.journal.day(f"{stage.clock.at:%Y-%m-%d}")
+        assert record.note == told
+        assert told in caplog.text
+        (entry,) = stage.app.ledger.between(CONTENT_TYPE, ANCHOR.date() - timedelta(days=2), ANCHOR.date())
+        assert json.loads(entry.unknown or "") == {"BrandNew": 1}
+
+
+def test_a_blob_of_several_megabytes_comes_whole(account: str) -> None:
+    """One known collector takes a blob that is longer than it likes for the end of the window."""
+    noise = {"Workload": "MicrosoftTeams", "RecordType": 25, "Text": "x" * MEBIBYTE}
+    with on_stage(world_of(a_blob(1, *[noise] * 6, an_event(1)), a_blob(2)), account) as stage:
+        assert collected(stage) == ["1", "2"]
+
+
+@pytest.mark.parametrize("count", [11, 12, 13, 49])
+def test_no_remainder_of_a_page_or_batch_is_left_behind(account: str, count: int) -> None:
+    with on_stage(world_of(*[a_blob(number) for number in range(count)]), account) as stage:
+        assert len(collected(stage)) == count
+
+
+def test_a_blob_is_not_done_before_its_rows_are_safe(account: str) -> None:
+    with on_stage(world_of(a_blob(1)), account) as stage:
+
+        def full(request: HttpRequest) -> None:
+            if request.method == "PUT" and "/staging/fact_audit_event" in request.url:
+                raise OSError("the disk is full")
+
+        stage.transport.before = full
+        with pytest.raises(SourcesFailed):
+            stage.run("poll_audit_content")
+        assert states(stage) == {"pending": 1}
+        stage.transport.before = lambda _: None
+        assert collected(stage) == ["1"]
+        assert not gaps(stage)
+
+
+def test_storage_that_fails_for_a_day_costs_no_blob(account: str) -> None:
+    with on_stage(world_of(a_blob(1)), account) as stage:
+
+        def gone(request: HttpRequest) -> None:
+            if "/raw/" in request.url:
+                raise OSError("the account can't be reached")
+
+        stage.transport.before = gone
+        for _ in range(8):
+            with pytest.raises(SourcesFailed):
+                stage.run("poll_audit_content")
+            stage.clock.advance(hours=4)
+        stage.transport.before = lambda _: None
+        assert collected(stage) == ["1"]
+        assert not gaps(stage)
