@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -280,18 +280,22 @@ def _resource(record: _Record, flow_id: str | None, group: str) -> tuple[str | N
     unified = record.property(RESOURCE + "power_app.id", RESOURCE + "connection.id", RESOURCE + "id")
     if unified:
         return kind, _id(unified), name
-    for own_kind, own_id in (
-        ("CloudFlow", flow_id),
-        ("Bot", record.member("BotId")),
-        ("PowerApp", record.member("AppName")),
-        ("ApiPolicy", record.more("policyId")),
-        (record.member("EntityName"), record.member("EntityId")),
-        (KIND_OF_GROUP.get(group), record.member("ResourceId")),
-        (None, record.member("ObjectId")),
-    ):
+    for own_kind, own_id in _own_resources(record, flow_id, group):
         if own_id:
             return kind or own_kind, _id(own_id), name or record.member("BotSchemaName", "PrimaryFieldValue")
     return kind, None, name
+
+
+def _own_resources(record: _Record, flow_id: str | None, group: str) -> Iterator[tuple[str | None, str | None]]:
+    """Type and id by each kind of older record in turn; what is not looked at stays in the details."""
+    yield "CloudFlow", flow_id
+    yield "Bot", record.member("BotId")
+    yield "PowerApp", record.member("AppName")
+    yield "ApiPolicy", record.more("policyId")
+    if record.members.get("EntityId"):
+        yield record.member("EntityName"), record.member("EntityId")
+    yield KIND_OF_GROUP.get(group), record.member("ResourceId")
+    yield None, record.member("ObjectId")
 
 
 def _connector_id(record: _Record, resource_type: str | None, resource_id: str | None) -> str | None:

@@ -56,7 +56,7 @@ def test_kept_records_can_be_read_anew_and_give_no_others(account: str) -> None:
         assert rows(stage)["01"]["operation_group"] == "Other"
         restart(stage, AUDIT_WORKLOADS="PowerPlatform,CRM", AUDIT_REPLAY=f"{YESTERDAY}/{TODAY}")
         known = ("App use", "BrandNewThing")
-        with mock.patch("shared.audit.events.named", lambda _: known):  # as a later version of the app would
+        with mock.patch("shared.audit.events.named", return_value=known):  # as a later version of the app would
             poll(stage)
         assert list(rows(stage)) == ["01"]
         assert rows(stage)["01"]["operation_group"] == "App use"
