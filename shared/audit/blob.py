@@ -90,13 +90,13 @@ def select(body: bytes, workloads: frozenset[str]) -> Selection:
     try:
         heads = _heads.decode(body)
         calls = [(head.workload, head.record_type) for head in heads]
-        wanted_calls = {call for call in set(calls) if _is_named(call[0], call[1], workloads)}
+        counts = Counter(calls)
+        wanted_calls = {call for call in counts if _is_named(call[0], call[1], workloads)}
     except (msgspec.ValidationError, TypeError):  # something in it is no object, or is called by a list
         return _one_by_one(body, workloads)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unreadable(f"the content blob is no JSON array: {error}") from error
     wanted = [at for at, call in enumerate(calls) if call in wanted_calls or _has_form(heads[at], workloads)]
-    counts = Counter(calls)
     if not wanted:
         return Selection(dropped=_by_workload(counts))
     counts.subtract(calls[at] for at in wanted)

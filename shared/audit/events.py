@@ -98,28 +98,33 @@ class _Record:
 
     def rest(self, held: set[str]) -> dict[str, Any]:
         """Everything that no column holds, under its own name; `held` are the columns' texts, in lower case."""
-        members, used = self.members, self.used
-        rest = {name: value for name, value in members.items() if name not in used and _tells(value, held)}
+        rest = _unused(self.members, self.used, held)
         if self.properties:
             del rest["PropertyCollection"]
-            if properties := self._unused(self.properties, held):
+            if properties := _unused(self.properties, self.used, held):
                 rest["PropertyCollection"] = properties
-        if self.additional and not self._unused(self.additional, held):
+        if self.additional and not _unused(self.additional, self.used, held):
             rest.pop("AdditionalInfo", None)
         return rest
 
-    def _unused(self, values: dict[str, Any], held: set[str]) -> dict[str, Any]:
-        used = self.used
-        return {name: value for name, value in values.items() if name not in used and _tells(value, held)}
+
+def _unused(values: dict[str, Any], used: set[str], held: set[str]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in used and (value.strip().lower() not in held if type(value) is str else _tells(value))
+    }
 
 
 def _first(values: dict[str, Any], names: tuple[str, ...], used: set[str]) -> str | None:
     """The first of some values that holds something, as text; one that has to be cut does not count as used."""
     for name in names:
-        value = values.get(name)
-        if value is None or value == "":
+        if value := values.get(name):
+            text = value.strip() if type(value) is str else _text(value)
+        elif value is None or value == "":
             continue
-        text = value.strip() if type(value) is str else _text(value)
+        else:
+            text = _text(value)
         if text:
             if len(text) > LONGEST_TEXT:
                 return text[:LONGEST_TEXT]
@@ -128,10 +133,8 @@ def _first(values: dict[str, Any], names: tuple[str, ...], used: set[str]) -> st
     return None
 
 
-def _tells(value: Any, held: set[str]) -> bool:
-    """Whether a value says anything beyond what the columns hold."""
-    if type(value) is str:
-        return bool(value) and value.strip().lower() not in held
+def _tells(value: Any) -> bool:
+    """Whether a value that is no text says anything."""
     return bool(value) or value is False or type(value) in (int, float)
 
 
@@ -210,6 +213,14 @@ def _record(raw: bytes) -> _Record:
 
 def _properties(collection: Any) -> dict[str, Any]:
     """Name to value, names in lower case; of a name that comes twice with other values, all values."""
+    try:
+        properties = {pair["Name"].lower(): pair["Value"] for pair in collection}
+    except (TypeError, KeyError, AttributeError):
+        return _odd_properties(collection)
+    return properties if len(properties) == len(collection) else _odd_properties(collection)
+
+
+def _odd_properties(collection: Any) -> dict[str, Any]:
     properties: dict[str, Any] = {}
     for item in cast("list[Any]", collection) if isinstance(collection, list) else []:
         pair = cast("dict[str, Any]", item) if isinstance(item, dict) else {}
@@ -353,5 +364,6 @@ def _stand_in_id(raw: bytes) -> str:
 def _details(record: _Record, row: Mapping[str, Any]) -> str | None:
     """Everything that no column holds, under its own name, as JSON text."""
     held = {value.lower() for value in row.values() if type(value) is str and len(value) >= TELLING}
+    held.add("")
     rest = record.rest(held)
     return _encode(rest).decode() if rest else None

@@ -44,7 +44,9 @@ def test_every_cloud_is_in_it() -> None:
 def test_every_kind_of_gap_is_in_it() -> None:
     sources = [Path(module.__file__ or "").read_text("utf-8") for module in (collector, poll_audit_content)]
     kinds = {
-        kind for text in sources for kind in re.findall(r'"((?:audit content|subscription|content blob) [a-z]+)"', text)
+        kind
+        for text in sources
+        for kind in re.findall(r'"((?:audit content|subscription|content blob) [a-z]+)"', text)
     }
     assert len(kinds) == 3
     assert (
