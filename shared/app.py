@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from shared.dataverse.web_api import WebApi
     from shared.net.identity import Tokens
     from shared.net.transport import Transport
+    from shared.publishing.derived import Derivations, JournalMarks
     from shared.publishing.publisher import Publisher
     from shared.publishing.staging import Staging
     from shared.state.checkpoints import Checkpoints
@@ -128,7 +129,20 @@ class App:
     def publisher(self) -> Publisher:
         from shared.publishing.publisher import Publisher
 
-        return Publisher(self.storage.blobs, self.staging, self.settings.publish_grain)
+        return Publisher(self.storage.blobs, self.staging, self.derivations, self.settings.publish_grain)
+
+    @cached_property
+    def derivations(self) -> Derivations:
+        from shared.publishing.derived import Derivations
+        from shared.publishing.reach import Reach
+
+        return Derivations(self.storage.blobs, self.staging, self.journal, Reach(self.checkpoints))
+
+    @cached_property
+    def journal_marks(self) -> JournalMarks:
+        from shared.publishing.derived import JournalMarks
+
+        return JournalMarks(self.journal, self.staging, self.checkpoints, self.clock)
 
     def web_api(self, environment: Environment) -> WebApi:
         """The Web API of an environment, with one cool-down for all threads of the worker."""

@@ -8,5 +8,6 @@ from shared.state.names import Queue
 
 
 def run(app: App) -> None:
+    app.journal_marks.mark_changes()
     for destination in app.staging.waiting():
         app.storage.queues.send(Queue.PUBLISH_DAY, body_for(destination))

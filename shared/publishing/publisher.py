@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shared.errors import Conflict
+from shared.publishing.derived import DERIVED, Derivations
 from shared.publishing.dimensions import stage_unknown_members
 from shared.publishing.merge import RULES, MergeRule, merge
-from shared.publishing.parquet import iter_rows, write_rows
+from shared.publishing.parquet import iter_rows, read_rows, rows_of, write_rows
 from shared.publishing.staging import Destination, Staging, spool
 from shared.schema import Table
 from shared.state.blobs import BlobItem, Blobs, Lease
@@ -44,13 +45,14 @@ class Publisher:
 
     blobs: Blobs
     staging: Staging
+    derivations: Derivations
     grain: str
 
     def publish(self, destination: Destination) -> Publication:
         """Merge what is staged for a destination into its files.
 
-        Members that the rows refer to are staged first, the files are written next, and only then the staged
-        rows are given up, so that a crash in between repeats all of it.
+        Members that the rows refer to are staged first, the files are written next, what is derived from them is
+        marked, and only then the staged rows are given up, so that a crash in between repeats all of it.
 
         Raises:
             Conflict: somebody else is publishing it, or changed a file again and again.
@@ -60,16 +62,52 @@ class Publisher:
             now = _first_batch(items)
             if not now:
                 return Publication()
+            if destination.table.name in DERIVED:
+                return self._derive(destination, items)
             tables = self.staging.read(destination, now)
             members = stage_unknown_members(self.blobs, self.staging, destination.table, tables)
+            reached = self.derivations.note_runs(destination, tables)
             merged = [self._publish_file(*part, lease) for part in self._parts(destination, tables)]
+            derived = self.derivations.mark_days(reached, destination)
             self.staging.discard(now)
             return Publication(
                 rows_staged=sum(table.num_rows for table in tables),
                 rows_new=sum(rows.num_rows for rows in merged if rows is not None),
                 files_written=sum(rows is not None for rows in merged),
-                next=(*members, *([destination] if len(items) > len(now) else [])),
+                next=(*members, *derived, *([destination] if len(items) > len(now) else [])),
             )
+
+    def _derive(self, destination: Destination, marks: list[BlobItem]) -> Publication:
+        """Make the files anew from what they are made from, and write those that come out different.
+
+        Their ETags are taken first: of two publishers, one that began earlier can't undo what the other one made
+        from newer rows.
+        """
+        there = {item.name: item.etag for item in self.blobs.list(Container.POWERBI, destination.folder)}
+        rows = self.derivations.rows(destination)
+        parts = {name: tables[0] for _, name, tables in self._parts(destination, [rows])}
+        written = sum(
+            self._write_if_different(destination.table, name, parts.get(name, rows.slice(0, 0)), there.get(name))
+            for name in sorted({*parts, *there})  # an hour that lost all its rows leaves an empty file behind
+        )
+        self.staging.discard(marks)
+        return Publication(files_written=written)
+
+    def _write_if_different(self, table: Table, name: str, rows: pa.Table, etag: str | None) -> bool:
+        if rows.equals(self._there(table, name)):
+            return False
+        with spool() as new:
+            write_rows(table, [rows], new)
+            new.seek(0)
+            self.blobs.put(Container.POWERBI, name, new, if_match=etag, if_absent=etag is None)
+        return True
+
+    def _there(self, table: Table, name: str) -> pa.Table:
+        with spool() as old:
+            if self.blobs.copy_into(Container.POWERBI, name, old) is None:
+                return rows_of(table, [])
+            old.seek(0)
+            return read_rows(table, old)
 
     def _parts(
         self, destination: Destination, tables: Sequence[pa.Table]

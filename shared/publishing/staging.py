@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from shared.batches import grouped
 from shared.errors import Conflict
-from shared.publishing.parquet import read_rows, write_rows
+from shared.publishing.parquet import read_rows, rows_of, write_rows
 from shared.schema import TABLES, Table
 from shared.state.blobs import BlobItem, Blobs
 from shared.state.names import Container
@@ -54,6 +54,10 @@ class Staging:
                 file.seek(0)
                 self.blobs.put(Container.STAGING, f"{destination.folder}{_digest(holds)}.parquet", file)
         return rows
+
+    def mark(self, destination: Destination, source: str) -> None:
+        """Stage a row without values: what a destination is derived from has changed."""
+        self.put(destination, [rows_of(destination.table, [{}])], [source])
 
     def waiting(self) -> dict[Destination, list[BlobItem]]:
         """All staged files by destination."""

@@ -99,6 +99,10 @@ class Journal:
         for entity in self._ingest_log.partition(day):
             yield IngestRecord(**{name: entity.get(name) for name in IngestRecord.__dataclass_fields__})
 
+    def first_day(self) -> str | None:
+        """The earliest UTC day with a run."""
+        return next((entity.partition for entity in self._ingest_log.all(select=[])), None)
+
     def heartbeat(self, function: str, **values: Any) -> None:
         """Remember when a function last ran and how; a beat that is lost to a quicker one is no loss."""
         beat = self._checkpoints.load(HEARTBEAT, function)

@@ -172,8 +172,12 @@ class Stage:
         return {row["session_id"]: row for row in self.rows("fact_flow_session")}
 
     def published(self) -> dict[str, str]:
-        """ETags of the published files: the same ones mean that nothing was written."""
-        return {item.name: item.etag for item in self.app.storage.blobs.list(Container.POWERBI)}
+        """ETags of the published files: the same ones mean that nothing was written.
+
+        The app's own runs are left out, for these come anew whatever they find.
+        """
+        items = self.app.storage.blobs.list(Container.POWERBI)
+        return {item.name: item.etag for item in items if not item.name.startswith("fact_ingest/")}
 
     def raw(self, prefix: str = "") -> list[str]:
         return [item.name for item in self.app.storage.blobs.list(Container.RAW, prefix)]

@@ -28,6 +28,7 @@ from shared.state.names import Container, Queue
 
 POINTS = 14
 OF_THE_CLOCK = {"ingested_utc", "updated_utc", "deleted_at_source_utc"}
+OF_THE_APP = {"fact_ingest"}  # what ran, and how often
 
 
 def delete_a_run(stage: Stage) -> None:
@@ -90,7 +91,7 @@ def tables(stage: Stage) -> dict[str, list[str]]:
     def told(row: dict[str, Any]) -> str:
         return repr(sorted((name, value) for name, value in row.items() if name not in OF_THE_CLOCK))
 
-    return {name: sorted(map(told, stage.rows(name))) for name in TABLES}
+    return {name: sorted(map(told, stage.rows(name))) for name in TABLES.keys() - OF_THE_APP}
 
 
 def wipe(account: str) -> None:

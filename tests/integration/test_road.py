@@ -67,6 +67,8 @@ def test_every_reference_finds_its_member(account: str) -> None:
             ("fact_flow_session", "machine_group_id", "dim_machine_group"),
             ("fact_flow_session", "user_id", "dim_user"),
             ("fact_flow_action", "flow_id", "dim_flow"),
+            ("fact_flow_action", "environment_id", "dim_environment"),
+            ("fact_machine_hour", "machine_id", "dim_machine"),
             ("fact_audit_event", "environment_id", "dim_environment"),
             ("fact_audit_event", "flow_id", "dim_flow"),
             ("fact_audit_event", "user_id", "dim_user"),

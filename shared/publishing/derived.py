@@ -1,0 +1,145 @@
+"""Tables that are made from other ones: whole days, made anew whenever what they are made from has changed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from shared.batches import grouped
+from shared.clock import Clock
+from shared.publishing.machine_hours import COLUMNS, active_days, activities, hours_of, whole_day
+from shared.publishing.parquet import iter_rows, rows_of
+from shared.publishing.reach import Reach
+from shared.publishing.staging import Destination, Staging, spool
+from shared.schema import FACT_FLOW_SESSION, FACT_GAP, FACT_INGEST, FACT_MACHINE_HOUR
+from shared.state.blobs import Blobs
+from shared.state.checkpoints import Checkpoints
+from shared.state.journal import Gap, Journal
+from shared.state.names import Container
+from shared.times import parse_day
+
+DERIVED = frozenset({FACT_MACHINE_HOUR.name, FACT_INGEST.name, FACT_GAP.name})
+PUBLISHED = "published"
+LATEST_RECORD = timedelta(hours=1)
+"""A function notes its run under the day on which it began; none lasts this long."""
+LONGEST_SUBJECTS = 4000
+
+
+@dataclass(frozen=True)
+class Derivations:
+    """What derived tables hold, asked for when a mark in staging says that it has changed."""
+
+    blobs: Blobs
+    staging: Staging
+    journal: Journal
+    reach: Reach
+
+    def rows(self, destination: Destination) -> pa.Table:
+        """All rows of a derived file, in an order that depends on nothing but them."""
+        if destination.table is FACT_GAP or destination.day is None:
+            return rows_of(FACT_GAP, gap_rows(self.journal.gaps()))
+        if destination.table is FACT_INGEST:
+            return rows_of(FACT_INGEST, self._ingest_rows(destination.day))
+        runs = activities(self._runs_that_reach(destination.day), whole_day(destination.day))
+        return rows_of(FACT_MACHINE_HOUR, hours_of(runs, destination.day))
+
+    def note_runs(self, destination: Destination, runs: Sequence[pa.Table]) -> list[date]:
+        """Note, before they are published, which days runs reach; return the days to be counted then."""
+        if destination.table is not FACT_FLOW_SESSION or destination.day is None:
+            return []
+        return sorted(self.reach.note(destination.day, active_days(runs)))
+
+    def mark_days(self, days: Iterable[date], source: Destination) -> list[Destination]:
+        """Ask for the machine hours of days to be counted; return what is to be published."""
+        places = [Destination(FACT_MACHINE_HOUR, day) for day in days]
+        for place in places:
+            self.staging.mark(place, source.folder)
+        return places
+
+    def _ingest_rows(self, day: date) -> list[dict[str, Any]]:
+        rows = [asdict(record) for record in self.journal.day(day.isoformat())]
+        return sorted(rows, key=lambda row: (row["at_utc"], row["function"], row["source"]))
+
+    def _runs_that_reach(self, day: date) -> Iterator[pa.Table]:
+        for created in self.reach.created_days(day):
+            for item in self.blobs.list(Container.POWERBI, Destination(FACT_FLOW_SESSION, created).folder):
+                with spool() as file:
+                    if self.blobs.copy_into(Container.POWERBI, item.name, file) is not None:
+                        file.seek(0)
+                        yield from iter_rows(FACT_FLOW_SESSION, file, list(COLUMNS))
+
+
+def gap_rows(gaps: Iterable[Gap]) -> list[dict[str, Any]]:
+    """The rows of `fact_gap`: one for each source and time, which names all that is missing there."""
+    by_time = grouped(gaps, lambda gap: (gap.source, gap.from_utc, gap.to_utc))
+    return [
+        {
+            "source": source,
+            "from_utc": from_utc,
+            "to_utc": to_utc,
+            "kind": _joined(gap.kind for gap in found),
+            "subject": _joined(gap.subject for gap in found),
+            "reason": _joined(gap.reason for gap in found),
+            "noticed_utc": min(gap.noticed_utc for gap in found),
+        }
+        for (source, from_utc, to_utc), found in sorted(by_time.items(), key=lambda item: item[0])
+    ]
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return ", ".join(sorted(set(texts)))[:LONGEST_SUBJECTS]
+
+
+@dataclass(frozen=True)
+class JournalMarks:
+    """Marks what the app's own journal has new: the ingest log by day, the gaps as a whole."""
+
+    journal: Journal
+    staging: Staging
+    checkpoints: Checkpoints
+    clock: Clock
+
+    def mark_changes(self) -> None:
+        """Mark the gaps, and every day of the ingest log, if they are not as they were when last marked."""
+        self._mark_gaps()
+        self._mark_days()
+
+    def _mark_gaps(self) -> None:
+        gaps = self.checkpoints.load(PUBLISHED, FACT_GAP.name)
+        content = _digest(repr(row) for row in gap_rows(self.journal.gaps()))
+        if content not in (gaps.values.get("content"), _digest(())):
+            self.staging.mark(Destination(FACT_GAP, None), FACT_GAP.name)
+            self.checkpoints.save(gaps, {"content": content})
+
+    def _mark_days(self) -> None:
+        """Days are looked at until an hour after their end: nothing is written to them later."""
+        now = self.clock.now().astimezone(UTC)
+        place = self.checkpoints.load(PUBLISHED, FACT_INGEST.name)
+        first = place.values.get("first_day") or self.journal.first_day()
+        if first is None:
+            return
+        settled = (now - LATEST_RECORD).date()
+        contents = _contents(place.values.get("contents"))
+        days = [parse_day(first) + timedelta(days=at) for at in range((now.date() - parse_day(first)).days + 1)]
+        for day in days:
+            content = _digest(f"{one.function} {one.source} {one.at_utc}" for one in self.journal.day(str(day)))
+            if content not in (contents.get(str(day)), _digest(())):
+                self.staging.mark(Destination(FACT_INGEST, day), FACT_INGEST.name)
+                contents[str(day)] = content
+        open_days = {day: content for day, content in contents.items() if day >= settled.isoformat()}
+        listed = " ".join(f"{day}={content}" for day, content in sorted(open_days.items()))
+        self.checkpoints.save(place, {"first_day": settled.isoformat(), "contents": listed})
+
+
+def _contents(text: str | None) -> dict[str, str]:
+    pairs = (pair.partition("=") for pair in (text or "").split())
+    return {day: content for day, _, content in pairs}
+
+
+def _digest(texts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(texts)).encode()).hexdigest()[:24]
