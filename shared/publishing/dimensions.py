@@ -79,9 +79,10 @@ def stage_unknown_members(
 
 def _members(reference: Reference, facts: Sequence[pa.Table]) -> Iterable[tuple[str, dict[str, Any]]]:
     """Ids that a column holds, each once for each thing told about it."""
-    columns = [reference.column, *reference.told.values()]
+    named = list(dict.fromkeys([reference.column, *reference.told.values()]))
     for rows in facts:
-        distinct = rows.select(list(dict.fromkeys(columns))).group_by(list(dict.fromkeys(columns))).aggregate([])
+        texts = rows.select(named).cast(pa.schema([pa.field(name, pa.string()) for name in named]))
+        distinct = texts.group_by(named).aggregate([])
         for row in distinct.to_pylist():
             if row[reference.column]:
                 told = {name: row[source] for name, source in reference.told.items() if row[source]}

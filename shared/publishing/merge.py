@@ -89,14 +89,14 @@ def merge(rule: MergeRule, published: Published, staged: Sequence[pa.Table]) -> 
     staged, whatever the file's size.
     """
     new = _without_repeats(rule, staged)
-    new = new.filter(pc.invert(pc.is_in(_identities(rule, new), value_set=_losers(rule, new, published))))
+    new = _without(new, _identities(rule, new), _losers(rule, new, published))
     if not new.num_rows:
         return None
-    taken = _identities(rule, new)
+    taken = pc.unique(_identities(rule, new))
 
     def rows() -> Iterator[pa.Table]:
         for part in published(None):
-            yield part.filter(pc.invert(pc.is_in(_identities(rule, part), value_set=taken)))
+            yield _without(part, _identities(rule, part), taken)
         yield new
 
     return Merged(rows(), new)
@@ -106,7 +106,7 @@ def _without_repeats(rule: MergeRule, staged: Sequence[pa.Table]) -> pa.Table:
     """The staged rows with one row for each identity; for sets, with the rows of one file for each."""
     if rule.keep is Keep.LAST_SET:
         return _last_sets(rule, staged)
-    rows = pa.concat_tables(list(staged))
+    rows = pa.concat_tables(list(staged)).unify_dictionaries()
     direction = "ascending" if rule.keep is Keep.LEAST else "descending"
     rows = rows.take(pc.sort_indices(_order(rule, rows), sort_keys=[("order", direction)]))
     positions = pa.Table.from_pydict(
@@ -117,13 +117,24 @@ def _without_repeats(rule: MergeRule, staged: Sequence[pa.Table]) -> pa.Table:
 
 
 def _last_sets(rule: MergeRule, staged: Sequence[pa.Table]) -> pa.Table:
+    """The staged rows, not copied where nothing is left out: usually no later file holds the same set."""
     kept: list[pa.Table] = []
-    later = pa.array([], pa.string())
+    later = set[str]()
     for rows in reversed(staged):
         identities = _identities(rule, rows)
-        kept.insert(0, rows.filter(pc.invert(pc.is_in(identities, value_set=later))))
-        later = pa.concat_arrays([later, pc.unique(identities)])
-    return pa.concat_tables(kept)
+        sets = set(pc.unique(identities).to_pylist())
+        repeated = pa.array(sorted(sets & later), pa.string())
+        kept.append(_without(rows, identities, repeated))
+        later |= sets
+    return pa.concat_tables(kept[::-1])
+
+
+def _without(rows: pa.Table, identities: pa.Array, left_out: pa.Array) -> pa.Table:
+    """Rows whose identity is not among some; the same table where none is, for a filter copies."""
+    if not len(left_out):
+        return rows
+    found = pc.is_in(identities, value_set=left_out)
+    return rows.filter(pc.invert(found)) if pc.any(found).as_py() else rows
 
 
 def _losers(rule: MergeRule, new: pa.Table, published: Published) -> pa.Array:
@@ -153,15 +164,20 @@ def _renewals(rule: MergeRule) -> tuple[str, ...]:
 
 def _identities(rule: MergeRule, rows: pa.Table) -> pa.Array:
     """One text for each row; an empty part of a key counts as empty text."""
-    columns = [pc.fill_null(rows.column(name).combine_chunks(), "") for name in rule.identity]
-    return pc.binary_join_element_wise(*columns, SEPARATOR)
+    columns = [pc.fill_null(_texts(rows, name), "") for name in rule.identity]
+    return columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, SEPARATOR)
 
 
 def _order(rule: MergeRule, rows: pa.Table) -> pa.Table:
     """One column, `order`, that ranks rows of one identity: milliseconds, or text that begins with them."""
-    instant, *texts = (rows.column(name).combine_chunks() for name in rule.order)
-    milliseconds = pc.fill_null(instant.cast(pa.int64()), 0)
+    instant, *others = rule.order
+    milliseconds = pc.fill_null(rows.column(instant).combine_chunks().cast(pa.int64()), 0)
+    texts = [_texts(rows, name) for name in others]
     if not texts:
         return pa.Table.from_pydict({"order": milliseconds})
     digits = pc.utf8_lpad(milliseconds.cast(pa.string()), LONGEST_MS, "0")
     return pa.Table.from_pydict({"order": pc.binary_join_element_wise(digits, *texts, SEPARATOR)})
+
+
+def _texts(rows: pa.Table, name: str) -> pa.Array:
+    return rows.column(name).cast(pa.string()).combine_chunks()

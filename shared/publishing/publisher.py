@@ -15,7 +15,7 @@ from shared.errors import Conflict
 from shared.publishing.derived import DERIVED, Derivations
 from shared.publishing.dimensions import stage_unknown_members
 from shared.publishing.merge import RULES, MergeRule, merge
-from shared.publishing.parquet import iter_rows, read_rows, rows_of, write_rows
+from shared.publishing.parquet import ahead, iter_encoded, read_rows, rows_of, write_rows
 from shared.publishing.staging import Destination, Staging, spool
 from shared.schema import Table
 from shared.state.blobs import BlobItem, Blobs, Lease
@@ -145,7 +145,7 @@ class Publisher:
             merged = merge(_rule(table), _Published(table, old, etag is not None, lease).rows, staged)
             if merged is None:
                 return None
-            write_rows(table, merged.rows, new)
+            write_rows(table, ahead(merged.rows), new)
             new.seek(0)
             self.blobs.put(Container.POWERBI, name, new, if_match=etag, if_absent=etag is None)
             return merged.new
@@ -164,7 +164,7 @@ class _Published:
         if not self.exists:
             return
         self.file.seek(0)
-        for part in iter_rows(self.table, self.file, list(columns) if columns else None):
+        for part in iter_encoded(self.table, self.file, list(columns) if columns else None):
             self.lease.renew()
             yield part
 

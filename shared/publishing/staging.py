@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from shared.batches import grouped
 from shared.errors import Conflict
-from shared.publishing.parquet import read_rows, rows_of, write_rows
+from shared.publishing.parquet import read_encoded, rows_of, write_rows
 from shared.schema import TABLES, Table
 from shared.state.blobs import BlobItem, Blobs
 from shared.state.names import Container
@@ -72,7 +72,7 @@ class Staging:
         return sorted(mine, key=lambda item: (item.modified_utc, item.name))
 
     def read(self, destination: Destination, items: list[BlobItem]) -> list[pa.Table]:
-        """The rows of staged files, one table for each.
+        """The rows of staged files, one table for each, labels as dictionaries.
 
         Raises:
             Conflict: somebody else has published and deleted one.
@@ -85,7 +85,7 @@ class Staging:
             if self.blobs.copy_into(Container.STAGING, item.name, file) is None:
                 raise Conflict(f"{item.name} was published by somebody else")
             file.seek(0)
-            return read_rows(table, file)
+            return read_encoded(table, file)
 
     def discard(self, items: list[BlobItem]) -> None:
         """Delete staged files that have been published, the oldest first, unless they were replaced meanwhile.
