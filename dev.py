@@ -5,6 +5,7 @@
     python3 dev.py test [ARGS]      the tests (arguments go to pytest)
     python3 dev.py start [ARGS]     run the app until Ctrl-C
     python3 dev.py invoke NAME      run one function once
+    python3 dev.py powerbi          write the Power BI project, its KPIs and the data dictionary anew
     python3 dev.py lint             ruff and pyright
     python3 dev.py infra WHAT       check, build or what-if of the templates; the last two need the Azure CLI
 
@@ -40,7 +41,7 @@ OLDEST = (3, 11)
 PREFERRED = (3, 13)  # what the app runs on in Azure
 PREFERRED_NAME = "3.13"
 
-COMMANDS = ("demo", "test", "start", "invoke", "lint", "infra")
+COMMANDS = ("demo", "test", "start", "invoke", "powerbi", "lint", "infra")
 PROBE = "import ensurepip, json, sys; print(json.dumps([sys.version_info[:3], sys._base_executable]))"
 PROBE_TIMEOUT_S = 20
 UV_INSTALL_TIMEOUT_S = 120
@@ -91,7 +92,7 @@ def run_command(command: str, args: list[str]) -> int:
     python = ready_environment()
     if command == "lint":
         return lint(python)
-    if command != "infra" or args == ["check"]:
+    if command != "powerbi" and (command != "infra" or args == ["check"]):
         prepare_azurite(python, optional=command in ("start", "invoke"))
     module = "pytest" if command == "test" else f"local.{command}"
     return become([str(python), "-m", module, *args])

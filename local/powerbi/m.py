@@ -1,0 +1,113 @@
+"""The Power Query side of the model: one parameter for the place, two for the time, two functions that read."""
+
+from __future__ import annotations
+
+from local.powerbi.model import M_TYPES, PARTITION_DATE, ModelTable
+
+PARAMETER = 'meta [IsParameterQuery = true, Type = "{}", IsParameterQueryRequired = true]'
+PARAMETERS = {
+    "ContainerUrl": (
+        "Address of the container that the app publishes to.",
+        f'"https://account.blob.core.windows.net/powerbi" {PARAMETER.format("Text")}',
+    ),
+    "RangeStart": (
+        "Start of the time to load; the service sets it for each partition.",
+        f"#datetime(2026, 1, 1, 0, 0, 0) {PARAMETER.format('DateTime')}",
+    ),
+    "RangeEnd": (
+        "End of the time to load, itself not included.",
+        f"#datetime(2031, 1, 1, 0, 0, 0) {PARAMETER.format('DateTime')}",
+    ),
+}
+
+FUNCTIONS = {
+    "ReadFiles": (
+        "Reads files with a declared list of columns: what an older file lacks is empty, what is new is left out.",
+        """(files as table, schema as type) as table =>
+	let
+		Names = Table.ColumnNames(#table(schema, {})),
+		InFile = List.RemoveItems(Names, {"partition_date"}),
+		Read = (file as record) as table =>
+			Table.AddColumn(
+				Table.SelectColumns(Parquet.Document(file[Content]), InFile, MissingField.UseNull),
+				"partition_date", each file[partition_date], type nullable datetime
+			),
+		Tables = List.Transform(Table.ToRecords(files), each Table.SelectColumns(Read(_), Names)),
+		Combined = if List.IsEmpty(Tables) then #table(schema, {}) else Table.Combine(Tables, schema),
+		ToUtc = (value) =>
+			if value is datetimezone then DateTimeZone.RemoveZone(DateTimeZone.ToUtc(value)) else value,
+		Instants = List.Select(Names, each Text.EndsWith(_, "_utc"))
+	in
+		Table.TransformColumns(Combined, List.Transform(Instants, each {_, ToUtc, type nullable datetime}))""",
+    ),
+    "ReadDays": (
+        "Reads the files, one a day or up to 24, whose folder's day is in a time; no other file is opened.",
+        """(table as text, schema as type, from as datetime, to as datetime) as table =>
+	let
+		Source = AzureStorage.Blobs(ContainerUrl),
+		Mine = Table.SelectRows(
+			Source, each Text.StartsWith([Name], table & "/date=") and Text.EndsWith([Name], ".parquet")
+		),
+		Dated = Table.AddColumn(
+			Mine, "partition_date",
+			each DateTime.From(
+				Date.FromText(Text.BetweenDelimiters([Name], "/date=", "/"), [Format = "yyyy-MM-dd"])
+			),
+			type datetime
+		),
+		InRange = Table.SelectRows(Dated, each [partition_date] >= from and [partition_date] < to)
+	in
+		ReadFiles(Table.SelectColumns(InRange, {"Content", "partition_date"}), schema)""",
+    ),
+    "ReadWhole": (
+        "Reads a table that is one file.",
+        """(table as text, schema as type) as table =>
+	let
+		Source = AzureStorage.Blobs(ContainerUrl),
+		Mine = Table.SelectRows(Source, each [Name] = table & "/" & table & ".parquet"),
+		Undated = Table.AddColumn(Mine, "partition_date", each null, type nullable datetime)
+	in
+		ReadFiles(Table.SelectColumns(Undated, {"Content", "partition_date"}), schema)""",
+    ),
+}
+
+DATES = """let
+	Today = DateTime.Date(DateTimeZone.RemoveZone(DateTimeZone.UtcNow())),
+	First = #date(Date.Year(Date.AddMonths(Today, -25)), 1, 1),
+	Last = Date.EndOfYear(Today),
+	Days = List.Dates(First, Duration.Days(Last - First) + 1, #duration(1, 0, 0, 0)),
+	Dates = Table.FromColumns({Days}, type table [Date = date]),
+	Year = Table.AddColumn(Dates, "Year", each Date.Year([Date]), Int64.Type),
+	Month = Table.AddColumn(Year, "Month", each Date.ToText([Date], [Format = "yyyy-MM"]), type text),
+	WeekStart = Table.AddColumn(Month, "Week Start", each Date.StartOfWeek([Date], Day.Monday), type date),
+	Number = Table.AddColumn(
+		WeekStart, "Weekday Number", each Date.DayOfWeek([Date], Day.Monday) + 1, Int64.Type
+	),
+	Weekday = Table.AddColumn(
+		Number, "Weekday", each Date.ToText([Date], [Format = "ddd", Culture = "en-US"]), type text
+	)
+in
+	Weekday"""
+
+HOURS = """let
+	Hours = Table.FromColumns({{0..23}}, type table [Hour = Int64.Type])
+in
+	Hours"""
+
+
+def source_of(table: ModelTable) -> str:
+    """The query of a table. A dated one filters its rows by the day again, as Desktop wants it; none is lost."""
+    if table.source.day_column is None:
+        return f'let\n\tRows = ReadWhole("{table.source.name}", {type_of(table)})\nin\n\tRows'
+    return (
+        f'let\n\tRows = ReadDays("{table.source.name}", {type_of(table)}, RangeStart, RangeEnd),\n'
+        "\tInRange = Table.SelectRows(Rows, each [partition_date] >= RangeStart and [partition_date] < RangeEnd)\n"
+        "in\n\tInRange"
+    )
+
+
+def type_of(table: ModelTable) -> str:
+    fields = [f"{column.name} = nullable {M_TYPES[column.kind]}" for column in table.source.columns]
+    if table.source.day_column is not None:
+        fields.append(f"{PARTITION_DATE} = nullable datetime")
+    return "type table [\n\t\t" + ",\n\t\t".join(fields) + "\n\t]"
