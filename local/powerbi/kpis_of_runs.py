@@ -191,7 +191,7 @@ RUNS = (
         "RETURN CALCULATE ( [Run Count], DATESBETWEEN ( 'Date'[Date], FirstDay - Days, FirstDay - 1 ) )",
         COUNT,
         "SELECT count(*) FROM fact_flow_session WHERE start_date BETWEEN "
-        "$first - ($last - $first + 1) AND $first - 1",
+        "$first - ($last - $first + 1)::INTEGER AND $first - 1",
         "Trend",
     ),
     _runs(
@@ -201,7 +201,7 @@ RUNS = (
         PERCENT,
         "SELECT (count(*) FILTER (start_date BETWEEN $first AND $last) - count(*) FILTER (start_date < $first)) "
         "/ count(*) FILTER (start_date < $first) FROM fact_flow_session "
-        "WHERE start_date BETWEEN $first - ($last - $first + 1) AND $last",
+        "WHERE start_date BETWEEN $first - ($last - $first + 1)::INTEGER AND $last",
         "Trend",
     ),
     _run_mode("Attended"),
