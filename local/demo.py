@@ -23,6 +23,8 @@ from typing import Any
 from local.answers import answers
 from local.desk import LOCAL, ROOT, Desk, Scene, shown
 from local.host.process import HostProcess
+from local.packages import PackagesError
+from local.powerbi.preview import write_preview
 from local.reconciliation import PublishedTables, Reconciliation, reconcile
 from local.tenant import Tenant
 from shared.app import App
@@ -107,6 +109,7 @@ def _show(desk: Desk, host: HostProcess) -> int:
     print("\nWhat Power BI would say:")
     for line in answers(tables):
         print(f"  {line}")
+    _preview(tables, desk.folder / "report.html")
     print(f"\nThe published files are in {shown(export)}, the app's log is {shown(desk.folder / 'host.log')}")
     return _verdict(result, host)
 
@@ -178,6 +181,16 @@ def _failures(host: HostProcess) -> dict[str, str]:
     """The functions that failed, each with the first line of its newest error."""
     failed = (event for event in host.events if event["event"] == "invoked" and not event["ok"])
     return {event["function"]: str(event["error"]).splitlines()[0] for event in failed}
+
+
+def _preview(tables: PublishedTables, path: Path) -> None:
+    """Write the report's preview; a demo without the network for its charting library goes without."""
+    try:
+        write_preview(tables, path)
+    except PackagesError as error:
+        print(f"\nNo preview of the report: {error}")
+    else:
+        print(f"\nA preview of the Power BI report is in {shown(path)}: open it in a browser")
 
 
 def _export(tables: PublishedTables, folder: Path) -> None:

@@ -16,7 +16,8 @@ compute every one of them a second time, in SQL over the published files, agains
 hand.
 
 *Finished* runs are those that succeeded, failed or were cancelled. All times are UTC. A measure is empty where
-there is nothing to divide by. Machine hours count a run once it has ended, and none that claims more than 31 days.
+there is nothing to count or to divide by: a table then leaves the row out. Machine hours count a run once it has
+ended, and none that claims more than 31 days.
 
 """
 DICTIONARY_INTRODUCTION = """# Data dictionary

@@ -16,7 +16,7 @@ def _events(name: str, words: str, operations: tuple[str, ...]) -> Kpi:
     return _audit(
         name,
         f"{words}: events of {', '.join(operations)}.",
-        f"CALCULATE ( [Audit Event Count], KEEPFILTERS ( 'Audit Events'[Operation] IN {{ {dax} }} ) ) + 0",
+        f"CALCULATE ( [Audit Event Count], KEEPFILTERS ( 'Audit Events'[Operation] IN {{ {dax} }} ) )",
         f"SELECT count(*) FROM fact_audit_event WHERE lower(operation) IN ({sql})",
     )
 
@@ -27,7 +27,7 @@ def _group(name: str, words: str, *groups: str) -> Kpi:
     return _audit(
         name,
         f"{words}: events of the group{'s' if len(groups) > 1 else ''} {', '.join(groups)}.",
-        f"CALCULATE ( [Audit Event Count], KEEPFILTERS ( 'Audit Events'[Operation Group] IN {{ {dax} }} ) ) + 0",
+        f"CALCULATE ( [Audit Event Count], KEEPFILTERS ( 'Audit Events'[Operation Group] IN {{ {dax} }} ) )",
         f"SELECT count(*) FROM fact_audit_event WHERE operation_group IN ({sql})",
     )
 
@@ -39,26 +39,26 @@ AUDIT = (
     _audit(
         "Audit Event Count",
         "Audit events.",
-        "COUNTROWS ( 'Audit Events' ) + 0",
+        "COUNTROWS ( 'Audit Events' )",
         "SELECT count(*) FROM fact_audit_event",
     ),
     _audit(
         "Active Users",
         "Different users in audit events.",
-        "DISTINCTCOUNTNOBLANK ( 'Audit Events'[User ID] ) + 0",
+        "DISTINCTCOUNTNOBLANK ( 'Audit Events'[User ID] )",
         "SELECT count(DISTINCT user_id) FROM fact_audit_event",
     ),
     _events("App Launches", "Launches of apps, as the Center of Excellence kit counts them", ("LaunchPowerApp",)),
     _audit(
         "App Users",
         "Different users who launched an app, as the Center of Excellence kit counts them.",
-        f"CALCULATE ( DISTINCTCOUNTNOBLANK ( 'Audit Events'[User ID] ), {LAUNCHES} ) + 0",
+        f"CALCULATE ( DISTINCTCOUNTNOBLANK ( 'Audit Events'[User ID] ), {LAUNCHES} )",
         "SELECT count(DISTINCT user_id) FROM fact_audit_event WHERE lower(operation) = 'launchpowerapp'",
     ),
     _audit(
         "Apps in Use",
         "Different apps that were launched.",
-        f"CALCULATE ( DISTINCTCOUNTNOBLANK ( 'Audit Events'[App ID] ), {LAUNCHES} ) + 0",
+        f"CALCULATE ( DISTINCTCOUNTNOBLANK ( 'Audit Events'[App ID] ), {LAUNCHES} )",
         "SELECT count(DISTINCT app_id) FROM fact_audit_event WHERE lower(operation) = 'launchpowerapp'",
     ),
     _events("Flows Created", "New cloud flows", ("CreateFlow",)),
@@ -91,7 +91,7 @@ AUDIT = (
         "CALCULATE ( [Audit Event Count], KEEPFILTERS ( 'Audit Events'[Operation Group] IN { "
         + ", ".join(f'"{group}"' for group in ADMIN_GROUPS)
         + " } ), FILTER ( 'Audit Events', WEEKDAY ( 'Audit Events'[Created (UTC)], 2 ) > 5 "
-        "|| HOUR ( 'Audit Events'[Created (UTC)] ) < 6 || HOUR ( 'Audit Events'[Created (UTC)] ) >= 20 ) ) + 0",
+        "|| HOUR ( 'Audit Events'[Created (UTC)] ) < 6 || HOUR ( 'Audit Events'[Created (UTC)] ) >= 20 ) )",
         "SELECT count(*) FROM fact_audit_event WHERE operation_group IN ("
         + ", ".join(f"'{group}'" for group in ADMIN_GROUPS)
         + ") AND (isodow(created_utc) > 5 OR hour(created_utc) < 6 OR hour(created_utc) >= 20)",
@@ -103,7 +103,7 @@ AUDIT = (
         "VAR Before = CALCULATETABLE ( VALUES ( 'Audit Events'[User ID] ), ALL ( 'Audit Events' ), "
         "'Date'[Date] < FirstDay )\n"
         "RETURN COUNTROWS ( EXCEPT ( FILTER ( VALUES ( 'Audit Events'[User ID] ), "
-        "'Audit Events'[User ID] <> BLANK () ), Before ) ) + 0",
+        "'Audit Events'[User ID] <> BLANK () ), Before ) )",
         "SELECT count(*) FROM (SELECT user_id FROM fact_audit_event GROUP BY user_id "
         "HAVING user_id IS NOT NULL AND min(created_utc::DATE) BETWEEN $first AND $last)",
     ),
@@ -114,7 +114,7 @@ AUDIT = (
         "VAR Before = CALCULATETABLE ( VALUES ( 'Audit Events'[Client IP] ), ALL ( 'Audit Events' ), "
         "'Date'[Date] < FirstDay )\n"
         "RETURN COUNTROWS ( EXCEPT ( FILTER ( VALUES ( 'Audit Events'[Client IP] ), "
-        "'Audit Events'[Client IP] <> BLANK () ), Before ) ) + 0",
+        "'Audit Events'[Client IP] <> BLANK () ), Before ) )",
         "SELECT count(*) FROM (SELECT client_ip FROM fact_audit_event GROUP BY client_ip "
         "HAVING client_ip IS NOT NULL AND min(created_utc::DATE) BETWEEN $first AND $last)",
     ),
@@ -153,14 +153,14 @@ INGEST = (
     _ingest(
         "Failed Rows",
         "Rows that could not be taken.",
-        "SUM ( 'Ingest Runs'[Rows Failed] ) + 0",
+        "SUM ( 'Ingest Runs'[Rows Failed] )",
         COUNT,
         "SELECT sum(rows_failed) FROM fact_ingest",
     ),
     _ingest(
         "Failed Ingest Runs",
         "Runs of functions that failed.",
-        "CALCULATE ( COUNTROWS ( 'Ingest Runs' ), KEEPFILTERS ( 'Ingest Runs'[Status] = \"failed\" ) ) + 0",
+        "CALCULATE ( COUNTROWS ( 'Ingest Runs' ), KEEPFILTERS ( 'Ingest Runs'[Status] = \"failed\" ) )",
         COUNT,
         "SELECT count(*) FROM fact_ingest WHERE status = 'failed'",
     ),
@@ -169,7 +169,7 @@ INGEST = (
         "Ingest",
         "Gap Count",
         "Times in which something was lost or may be missing.",
-        "COUNTROWS ( Gaps ) + 0",
+        "COUNTROWS ( Gaps )",
         COUNT,
         "SELECT count(*) FROM fact_gap",
     ),

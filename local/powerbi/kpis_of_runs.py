@@ -13,7 +13,7 @@ def _outcome(name: str, outcome: str) -> Kpi:
     return _runs(
         name,
         f"Runs whose outcome is {outcome}.",
-        f'CALCULATE ( [Run Count], KEEPFILTERS ( Runs[Outcome] = "{outcome}" ) ) + 0',
+        f'CALCULATE ( [Run Count], KEEPFILTERS ( Runs[Outcome] = "{outcome}" ) )',
         COUNT,
         f"SELECT count(*) FROM fact_flow_session WHERE outcome = '{outcome}'",
     )
@@ -23,7 +23,7 @@ def _run_mode(mode: str) -> Kpi:
     return _runs(
         f"{mode} Runs",
         f"Runs in the mode {mode}.",
-        f'CALCULATE ( [Run Count], KEEPFILTERS ( Runs[Run Mode] = "{mode}" ) ) + 0',
+        f'CALCULATE ( [Run Count], KEEPFILTERS ( Runs[Run Mode] = "{mode}" ) )',
         COUNT,
         f"SELECT count(*) FROM fact_flow_session WHERE run_mode = '{mode}'",
         "Mix",
@@ -45,14 +45,14 @@ RUNS = (
     _runs(
         "Run Count",
         "All runs of desktop flows.",
-        "COUNTROWS ( Runs ) + 0",
+        "COUNTROWS ( Runs )",
         COUNT,
         "SELECT count(*) FROM fact_flow_session",
     ),
     _runs(
         "Finished Runs",
         "Runs whose outcome is Succeeded, Failed or Cancelled.",
-        f"CALCULATE ( [Run Count], KEEPFILTERS ( {FINISHED_DAX} ) ) + 0",
+        f"CALCULATE ( [Run Count], KEEPFILTERS ( {FINISHED_DAX} ) )",
         COUNT,
         f"SELECT count(*) FROM {TIMED_RUNS}",
     ),
@@ -128,7 +128,7 @@ RUNS = (
         "Flaky Flow Days",
         "Pairs of a flow and a day on which it both succeeded and failed.",
         "COUNTROWS ( FILTER ( SUMMARIZE ( Runs, Runs[Flow ID], Runs[Start Date] ), "
-        "[Succeeded Runs] > 0 && [Failed Runs] > 0 ) ) + 0",
+        "[Succeeded Runs] > 0 && [Failed Runs] > 0 ) )",
         COUNT,
         "SELECT count(*) FROM (SELECT 1 FROM fact_flow_session GROUP BY flow_id, start_date "
         "HAVING bool_or(outcome = 'Succeeded') AND bool_or(outcome = 'Failed'))",
@@ -139,7 +139,7 @@ RUNS = (
         "Runs that still run or wait, created more than 24 hours before the newest state that the model holds.",
         "VAR Newest = CALCULATE ( MAX ( Runs[Ingested (UTC)] ), ALL ( Runs ) )\n"
         'RETURN CALCULATE ( [Run Count], KEEPFILTERS ( Runs[Outcome] IN { "Running", "Waiting" } ), '
-        "KEEPFILTERS ( Runs[Created (UTC)] < Newest - 1 ) ) + 0",
+        "KEEPFILTERS ( Runs[Created (UTC)] < Newest - 1 ) )",
         COUNT,
         "SELECT count(*) FROM fact_flow_session WHERE outcome IN ('Running', 'Waiting') "
         "AND created_utc < (SELECT max(ingested_utc) - INTERVAL 1 DAY FROM fact_flow_session)",
@@ -149,7 +149,8 @@ RUNS = (
         "Average of Daily Run Times (s)",
         "Center line of the control chart: mean over the selected days of each day's average run time, "
         "in seconds.",
-        "AVERAGEX ( ALLSELECTED ( 'Date'[Date] ), [Average Run Time (s)] )",
+        "IF ( ISBLANK ( [Average Run Time (s)] ), BLANK (), "
+        "AVERAGEX ( ALLSELECTED ( 'Date'[Date] ), [Average Run Time (s)] ) )",
         ONE_DECIMAL,
         f"SELECT avg(of_day) FROM (SELECT avg(duration_ms) / 1000 AS of_day FROM {TIMED_RUNS} GROUP BY "
         f"start_date)",
@@ -158,7 +159,8 @@ RUNS = (
     _runs(
         "Upper Control Limit (s)",
         "Center line plus three (population) standard deviations of the daily average run times, in seconds.",
-        "[Average of Daily Run Times (s)] + 3 * STDEVX.P ( ALLSELECTED ( 'Date'[Date] ), [Average Run Time (s)] )",
+        "IF ( ISBLANK ( [Average Run Time (s)] ), BLANK (), [Average of Daily Run Times (s)] "
+        "+ 3 * STDEVX.P ( ALLSELECTED ( 'Date'[Date] ), [Average Run Time (s)] ) )",
         ONE_DECIMAL,
         "SELECT avg(of_day) + 3 * stddev_pop(of_day) FROM "
         f"(SELECT avg(duration_ms) / 1000 AS of_day FROM {TIMED_RUNS} GROUP BY start_date)",
@@ -167,8 +169,8 @@ RUNS = (
     _runs(
         "Lower Control Limit (s)",
         "Center line minus three (population) standard deviations of the daily average run times; never below 0.",
-        "MAX ( 0, [Average of Daily Run Times (s)] "
-        "- 3 * STDEVX.P ( ALLSELECTED ( 'Date'[Date] ), [Average Run Time (s)] ) )",
+        "IF ( ISBLANK ( [Average Run Time (s)] ), BLANK (), MAX ( 0, [Average of Daily Run Times (s)] "
+        "- 3 * STDEVX.P ( ALLSELECTED ( 'Date'[Date] ), [Average Run Time (s)] ) ) )",
         ONE_DECIMAL,
         "SELECT greatest(0, avg(of_day) - 3 * stddev_pop(of_day)) FROM "
         f"(SELECT avg(duration_ms) / 1000 AS of_day FROM {TIMED_RUNS} GROUP BY start_date)",
@@ -210,7 +212,7 @@ RUNS = (
     _runs(
         "Flows That Ran",
         "Different desktop flows with a run.",
-        "DISTINCTCOUNTNOBLANK ( Runs[Flow ID] ) + 0",
+        "DISTINCTCOUNTNOBLANK ( Runs[Flow ID] )",
         COUNT,
         "SELECT count(DISTINCT flow_id) FROM fact_flow_session",
         "Mix",
@@ -218,7 +220,7 @@ RUNS = (
     _runs(
         "Machines That Ran",
         "Different machines with a run.",
-        "DISTINCTCOUNTNOBLANK ( Runs[Machine ID] ) + 0",
+        "DISTINCTCOUNTNOBLANK ( Runs[Machine ID] )",
         COUNT,
         "SELECT count(DISTINCT machine_id) FROM fact_flow_session",
         "Mix",
@@ -226,7 +228,7 @@ RUNS = (
     _runs(
         "Users That Ran",
         "Different owners of runs.",
-        "DISTINCTCOUNTNOBLANK ( Runs[User ID] ) + 0",
+        "DISTINCTCOUNTNOBLANK ( Runs[User ID] )",
         COUNT,
         "SELECT count(DISTINCT user_id) FROM fact_flow_session",
         "Mix",
@@ -234,7 +236,7 @@ RUNS = (
     _runs(
         "Pending Logs",
         "Runs whose action log is still awaited.",
-        'CALCULATE ( [Run Count], KEEPFILTERS ( Runs[Log Status] = "pending" ) ) + 0',
+        'CALCULATE ( [Run Count], KEEPFILTERS ( Runs[Log Status] = "pending" ) )',
         COUNT,
         "SELECT count(*) FROM fact_flow_session WHERE log_status = 'pending'",
         "Logs",
@@ -243,7 +245,7 @@ RUNS = (
         "Missing Logs",
         "Finished runs whose action log never came or can't be had: any state but loaded, pending and disabled.",
         f"CALCULATE ( [Run Count], KEEPFILTERS ( {FINISHED_DAX} ), "
-        'KEEPFILTERS ( Runs[Log Status] IN { "absent", "too_large", "unreadable", "forbidden" } ) ) + 0',
+        'KEEPFILTERS ( Runs[Log Status] IN { "absent", "too_large", "unreadable", "forbidden" } ) )',
         COUNT,
         f"SELECT count(*) FROM {TIMED_RUNS} AND log_status IN ('absent', 'too_large', 'unreadable', 'forbidden')",
         "Logs",

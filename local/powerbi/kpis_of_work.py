@@ -25,14 +25,14 @@ ACTIONS = (
     _actions(
         "Action Executions",
         "Actions executed, containers included.",
-        "COUNTROWS ( Actions ) + 0",
+        "COUNTROWS ( Actions )",
         COUNT,
         "SELECT count(*) FROM fact_flow_action",
     ),
     _actions(
         "Failed Actions",
         "Executed actions with the status Failed, those handled by the flow included.",
-        'CALCULATE ( [Action Executions], KEEPFILTERS ( Actions[Status] = "Failed" ) ) + 0',
+        'CALCULATE ( [Action Executions], KEEPFILTERS ( Actions[Status] = "Failed" ) )',
         COUNT,
         "SELECT count(*) FROM fact_flow_action WHERE status = 'Failed'",
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from math import isfinite
 from typing import Any
@@ -17,55 +17,55 @@ from local.reconciliation import PublishedTables
 from shared.schema import TABLES, Table, arrow_schema
 
 PLACEHOLDER = re.compile(r"\$(\w+)")
+TABLE_NAME = re.compile(r"\b(?:fact|dim)_\w+")
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """The published tables as DuckDB's, instants as UTC without a zone; `now` is the moment of looking."""
+    """The published tables in DuckDB, instants as UTC without a zone; `now` is the moment of looking.
+
+    `conditions` say which rows of a table are left.
+    """
 
     connection: duckdb.DuckDBPyConnection
     now: datetime
     parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    conditions: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def value(self, kpi: Kpi) -> Any:
-        """What a KPI is over all rows, or over those that `only` left; `None` where it would divide by nothing."""
+        """What a KPI is over the rows that are left; `None` where it would divide by nothing."""
         ((value,),) = self.rows(kpi.sql)
         return None if isinstance(value, float) and not isfinite(value) else value
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         known = {"now": self.now.astimezone(UTC).replace(tzinfo=None), **self.parameters}
-        wanted = {name: known[name] for name in PLACEHOLDER.findall(sql)}
-        return self.connection.execute(sql, wanted).fetchall()
+        query = TABLE_NAME.sub(lambda match: self._left(match[0]), sql)
+        return self.connection.execute(
+            query, {name: known[name] for name in PLACEHOLDER.findall(query)}
+        ).fetchall()
 
     def only(self, conditions: Mapping[str, str], parameters: Mapping[str, Any]) -> Numbers:
-        """Leave only some rows: a condition for a table, whose values are parameters."""
-        for table in TABLES:
-            condition = _with_values(conditions.get(table, "TRUE"), parameters)
-            view = f"CREATE OR REPLACE VIEW {table} AS SELECT * FROM all_{table} WHERE {condition}"
-            self.connection.execute(view)
-        return self
+        """The same over some of the rows: a condition for a table, and the values of its parameters."""
+        return replace(self, conditions=conditions, parameters={**self.parameters, **parameters})
+
+    def _left(self, table: str) -> str:
+        condition = self.conditions.get(table)
+        return f"(SELECT * FROM all_{table} WHERE {condition})" if condition else f"all_{table}"
 
 
 def numbers(
     tables: PublishedTables, now: datetime, first: date | None = None, last: date | None = None
 ) -> Numbers:
     """The numbers over published tables; `first` and `last` are the first and the last day selected."""
-    connection = duckdb.connect()
+    connection = duckdb.connect(config={"threads": 1})
     for name, table in TABLES.items():
-        connection.register(f"all_{name}", tables.read(table).cast(_without_zones(table)))
-    return Numbers(connection, now, {"first": first, "last": last}).only({}, {})
+        connection.register("rows", tables.read(table).cast(_without_zones(table)))
+        connection.execute(f"CREATE TABLE all_{name} AS SELECT * FROM rows")
+        connection.unregister("rows")
+    return Numbers(connection, now, {"first": first, "last": last})
 
 
 def _without_zones(table: Table) -> pa.Schema:
     naive = pa.timestamp("ms")
     fields = ((field.name, field.type) for field in arrow_schema(table))
     return pa.schema([pa.field(name, naive if name.endswith("_utc") else kind) for name, kind in fields])
-
-
-def _with_values(condition: str, parameters: Mapping[str, Any]) -> str:
-    """A view takes no parameters: their values become literals."""
-    return PLACEHOLDER.sub(lambda match: _literal(parameters[match[1]]), condition)
-
-
-def _literal(value: Any) -> str:
-    return "'" + str(value).replace("'", "''") + "'"

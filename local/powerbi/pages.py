@@ -87,6 +87,7 @@ PAGES = (
                         "Actions[Line]",
                         "Actions[Status]",
                         "Actions[Started (UTC)]",
+                        "[Action Executions]",
                         "[Action Time (s)]",
                         "Actions[Inputs]",
                         "Actions[Outputs]",
