@@ -76,7 +76,9 @@ AUDIT = (
     ),
     _group("Gateway Changes", "Changes of gateways", "Gateway"),
     _events(
-        "Policy Changes", "Changes of data policies", ("CreateDlpPolicy", "UpdateDlpPolicy", "DeleteDlpPolicy")
+        "Policy Changes",
+        "Changes of data policies",
+        ("CreateDlpPolicy", "UpdateDlpPolicy", "DeleteDlpPolicy", "GovernanceApiPolicyOperation"),
     ),
     _events(
         "Policy Evaluations",

@@ -70,8 +70,8 @@ def _chosen(found: Numbers, page: Page) -> Any:
     if not page.drill_through:
         return None
     rows = found.rows(
-        "SELECT session_id FROM all_fact_flow_session ORDER BY (outcome = 'Failed' AND log_status = 'loaded') DESC, "
-        "started_utc DESC NULLS LAST LIMIT 1"
+        "SELECT session_id FROM all_fact_flow_session "
+        "ORDER BY (outcome = 'Failed' AND log_status = 'loaded') DESC, started_utc DESC NULLS LAST LIMIT 1"
     )
     return rows[0][0] if rows else ""
 
