@@ -14,6 +14,7 @@ from shared.schema import Kind, Table, arrow_schema, dictionary_columns
 
 ROW_GROUP_ROWS = 32_768
 ROW_GROUP_BYTES = 16 * 1024 * 1024
+GROUPS_UNTIL_RELEASE = 5
 END = object()
 Item = TypeVar("Item")
 
@@ -27,11 +28,11 @@ def write_rows(table: Table, parts: Iterable[pa.Table], sink: IO[bytes]) -> int:
     """
     rows = 0
     with _writer(table, sink) as writer:
-        for group in _row_groups(encoded(table, part) for part in parts):
+        for number, group in enumerate(_row_groups(encoded(table, part) for part in parts), 1):
             writer.write_table(group)
             rows += group.num_rows
-            del group
-            pa.default_memory_pool().release_unused()  # else the allocator keeps half as much again
+            if number % GROUPS_UNTIL_RELEASE == 0:
+                pa.default_memory_pool().release_unused()  # each time costs time, never costs memory
     return rows
 
 
