@@ -10,10 +10,10 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from powerbi.tmdl_reader import expressions, read_table
 
 from local.desk import ROOT
 from local.packages import installed, node
+from powerbi.tmdl_reader import expressions, read_table
 
 SYMBOLS = os.environ.get("FLOWTRAIL_POWERQUERY_SYMBOLS")
 DEFINITION = ROOT / "powerbi/Flowtrail.SemanticModel/definition"

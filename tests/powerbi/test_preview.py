@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from integration.stage import on_stage, small_world
-from powerbi.test_numbers import ACTIONS, MONDAY, NOON, RUNS, TUESDAY, stage_rows
 
 from local.powerbi.context import left_by
 from local.powerbi.kpis import KPIS
@@ -17,6 +16,7 @@ from local.powerbi.page import Kind
 from local.powerbi.pages import PAGES
 from local.powerbi.preview import content, html
 from local.reconciliation import PublishedTables
+from powerbi.test_numbers import ACTIONS, MONDAY, NOON, RUNS, TUESDAY, stage_rows
 from shared.publishing.parquet import rows_of
 from shared.publishing.staging import Destination
 from shared.schema import DIM_FLOW, FACT_FLOW_ACTION, FACT_FLOW_SESSION

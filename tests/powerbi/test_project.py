@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 from pbi_parsers import dax
-from powerbi.tmdl_reader import Member, expressions, read_table, relationships
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT7
 
@@ -23,6 +22,7 @@ from local.powerbi.kpis import KPIS
 from local.powerbi.model import RELATIONSHIPS, TABLES, table_named
 from local.powerbi.page import HEIGHT, WIDTH, Kind
 from local.powerbi.pages import PAGES
+from powerbi.tmdl_reader import Member, expressions, read_table, relationships
 from shared.schema import TABLES as PUBLISHED
 
 DEFINITION = ROOT / "powerbi/Flowtrail.SemanticModel/definition"
