@@ -22,6 +22,7 @@ from shared.errors import Conflict
 from shared.state.names import Container
 
 LEASE_S = 30
+MOST_READS = 5
 
 
 @dataclass(frozen=True)
@@ -91,13 +92,23 @@ class Blobs:
             return None
 
     def copy_into(self, container: Container, name: str, file: IO[bytes]) -> str | None:
-        """Copy a blob into a local file and return its ETag; `None` if there is no such blob."""
-        try:
-            downloader = self._blob(container, name).download_blob()
-            downloader.readinto(file)
-        except ResourceNotFoundError:
-            return None
-        return str(downloader.properties.etag)
+        """Copy a blob into an empty local file and return its ETag; `None` if there is no such blob.
+
+        Raises:
+            Conflict: it was replaced again and again while it was read.
+        """
+        for _ in range(MOST_READS):
+            try:
+                downloader = self._blob(container, name).download_blob()
+                downloader.readinto(file)
+            except ResourceNotFoundError:
+                return None
+            except ResourceModifiedError:
+                file.seek(0)
+                file.truncate()
+                continue
+            return str(downloader.properties.etag)
+        raise Conflict(f"{container}/{name} is replaced faster than it can be read")
 
     def etag(self, container: Container, name: str) -> str | None:
         try:
@@ -140,7 +151,8 @@ class Blobs:
         try:
             return blob.acquire_lease(lease_duration=LEASE_S)
         except ResourceNotFoundError:
-            blob.upload_blob(b"", overwrite=True)
+            with suppress(ResourceExistsError):  # somebody else may make it, and hold it, in the same moment
+                blob.upload_blob(b"", overwrite=False)
             return self._acquire(blob)
         except HttpResponseError as error:
             raise _as_conflict(error, f"{blob.blob_name} is locked") from error

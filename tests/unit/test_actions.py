@@ -281,3 +281,48 @@ def test_white_space_and_escapes_do_not_hide_a_structure() -> None:
     assert told is not None
     assert "hunter2" not in told
     assert json.loads(json.loads(told)["b"]) == {"pwd": "(hidden)"}
+
+
+SECRETS = [
+    {"Password": {"localizedName": "Password", "value": "hunter2"}},
+    {"Password": {"value": "hunter2", "type": "text"}},
+    {"Password": {"value": "x", "extra": "hunter2"}},
+    {"Credential": {"user": "me", "pass": "hunter2"}},
+    {"Password": ["hunter2", {"a": "hunter2"}]},
+    {"text": {"localizedName": "Password", "value": "hunter2", "variableName": ""}},
+    {"field": {"name": "password", "value": "hunter2"}},
+    {"row": {"value": '{"password": "hunter2", "cut of', "variableName": ""}},
+    {"row": {"value": [{"name": "secret", "value": "hunter2"}], "variableName": ""}},
+]
+
+
+@pytest.mark.parametrize("document", SECRETS, ids=map(repr, SECRETS))
+def test_a_secret_of_any_shape_is_hidden(document: dict[str, Any]) -> None:
+    text = ValueRules("full", re.compile("password|secret|credential", re.IGNORECASE), 4000).text(
+        json.dumps(document).encode()
+    )
+    assert text is not None
+    assert "hunter2" not in text
+    assert HIDDEN in text
+
+
+def test_values_nested_too_deeply_are_told_as_such() -> None:
+    raw = b'{"a":' + b'{"b":' * 5000 + b"1" + b"}" * 5000 + b"}"
+    assert RULES.text(raw) == '"(nested too deeply)"'
+
+
+@pytest.mark.parametrize("odd", ["", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.9999999Z", "yesterday"])
+def test_one_odd_time_leaves_the_others_as_they_are(odd: str) -> None:
+    outer = ActionRecord(start_time="2026-05-19T12:00:00.0000001Z", end_time="2026-05-19T12:00:00.0009002Z")
+    inner = ActionRecord(start_time="2026-05-19T12:00:00.0000002Z", end_time="2026-05-19T12:00:00.0009001Z")
+    rows = rows_of([outer, inner, ActionRecord(start_time=odd, end_time=odd)])
+    assert [row["parent_seq"] for row in rows] == [None, 0, None]
+    assert (rows[2]["started_utc"], rows[2]["ended_utc"], rows[2]["duration_ms"]) == (None, None, None)
+
+
+def test_times_without_a_zone_are_utc() -> None:
+    (row,) = rows_of(
+        [ActionRecord(start_time="2026-05-19T12:00:00.1234567", end_time="2026-05-19T14:00:00+01:00")]
+    )
+    assert row["started_utc"] == datetime(2026, 5, 19, 12, 0, 0, 123000, tzinfo=UTC)
+    assert row["ended_utc"] == datetime(2026, 5, 19, 13, tzinfo=UTC)

@@ -133,6 +133,24 @@ def test_environments_that_are_no_list_of_urls(text: str) -> None:
     assert len(problems(ENVIRONMENTS=text)) == 1
 
 
+def test_environments_whose_hosts_begin_the_same_get_the_whole_host_as_name() -> None:
+    hosts = ("contoso.crm.dynamics.com", "contoso.crm4.dynamics.com", "fabrikam.crm.dynamics.com")
+    environments = parse_environments(",".join(f"https://{host}" for host in hosts))
+    assert [environment.name for environment in environments] == [*hosts[:2], "fabrikam"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"url":"https://a.crm.dynamics.com","name":"Same"},{"url":"https://b.crm.dynamics.com","name":"Same"}]',
+        '[{"url":"https://a.crm.dynamics.com","name":"Audit.General"}]',
+    ],
+)
+def test_a_name_is_one_environments_own(text: str) -> None:
+    with pytest.raises(ValueError, match=r"more than once|content type"):
+        parse_environments(text)
+
+
 def test_an_environment_is_named_once() -> None:
     (problem,) = problems(ENVIRONMENTS="https://a.crm.dynamics.com https://A.crm.dynamics.com/")
     assert "more than once" in problem
