@@ -88,6 +88,10 @@ param auditWorkloads string = 'PowerPlatform,MicrosoftFlow,PowerApps,MicrosoftCo
 @allowed(['kept', 'all', 'off'])
 param rawAudit string = 'kept'
 
+@description('AUDIT_REPLAY: days of audit records to read once more from raw, like 2026-05-01/2026-05-07; empty: none.')
+@maxLength(21)
+param auditReplay string = ''
+
 @description('PUBLISH_GRAIN: day, one file a table and day; hour, up to 24, above a million actions a day.')
 @allowed(['day', 'hour'])
 param publishGrain string = 'day'
@@ -203,6 +207,7 @@ var settings = {
   AUDIT_WINDOW_HOURS: string(auditWindowHours)
   AUDIT_WORKLOADS: auditWorkloads
   RAW_AUDIT: rawAudit
+  AUDIT_REPLAY: auditReplay
   PUBLISH_GRAIN: publishGrain
   MANAGEMENT_API_URL: managementApiUrl
 }
