@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from local.powerbi.kpi import COUNT, INSTANT, NOW, ONE_DECIMAL, Kpi
+from shared.audit.operations import GROUPS
 
 
 def _audit(name: str, words: str, dax: str, sql: str) -> Kpi:
@@ -33,6 +34,7 @@ def _group(name: str, words: str, *groups: str) -> Kpi:
 
 
 ADMIN_GROUPS = ("Administration", "App control", "Data policy", "Environment", "Environment group")
+SHARING_GROUPS = tuple(group for group in GROUPS if group.endswith(" sharing"))
 LAUNCHES = "KEEPFILTERS ( 'Audit Events'[Operation] = \"LaunchPowerApp\" )"
 
 AUDIT = (
@@ -50,6 +52,15 @@ AUDIT = (
     ),
     _events("App Launches", "Launches of apps, as the Center of Excellence kit counts them", ("LaunchPowerApp",)),
     _audit(
+        "App Starts",
+        "Starts of apps: several records of the same user, app and minute, as one start can leave, count once.",
+        "COUNTROWS ( DISTINCT ( SELECTCOLUMNS ( CALCULATETABLE ( 'Audit Events', "
+        f"{LAUNCHES} ), \"User\", 'Audit Events'[User ID], \"App\", 'Audit Events'[App ID], "
+        "\"Minute\", INT ( 'Audit Events'[Created (UTC)] * 1440 ) ) ) )",
+        "SELECT count(DISTINCT (user_id, app_id, date_trunc('minute', created_utc))) FROM fact_audit_event "
+        "WHERE lower(operation) = 'launchpowerapp'",
+    ),
+    _audit(
         "App Users",
         "Different users who launched an app, as the Center of Excellence kit counts them.",
         f"CALCULATE ( DISTINCTCOUNTNOBLANK ( 'Audit Events'[User ID] ), {LAUNCHES} )",
@@ -66,14 +77,7 @@ AUDIT = (
     _events("Flows Deleted", "Deleted cloud flows", ("DeleteFlow",)),
     _events("Connections Created", "New or renewed connections", ("PutConnection",)),
     _events("Custom Connectors Created", "New or renewed custom connectors", ("CreateApi", "PutApi")),
-    _group(
-        "Sharing Changes",
-        "Access given or taken",
-        "App sharing",
-        "Flow sharing",
-        "Connection sharing",
-        "Custom connector sharing",
-    ),
+    _group("Sharing Changes", "Access given or taken", *SHARING_GROUPS),
     _group("Gateway Changes", "Changes of gateways", "Gateway"),
     _events(
         "Policy Changes",

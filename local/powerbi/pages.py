@@ -214,6 +214,7 @@ PAGES = (
                 "[Audit Event Count]",
                 "[Active Users]",
                 "[App Launches]",
+                "[App Starts]",
                 "[App Users]",
                 "[Sharing Changes]",
                 "[Policy Changes]",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from local.powerbi.kpis import KPIS
 from local.powerbi.model import DATE_TABLE, HOUR_TABLE, PARTITION_DATE, RELATIONSHIPS, table_named
 from local.powerbi.numbers import numbers
 from local.reconciliation import PublishedTables
+from shared.audit.operations import GROUPS
 from shared.publishing.parquet import rows_of
 from shared.publishing.staging import Destination
 from shared.schema import FACT_AUDIT_EVENT, FACT_FLOW_ACTION, FACT_FLOW_SESSION, Table
@@ -107,6 +109,7 @@ EVENTS = [
     event(1, MONDAY, "09:00", "LaunchPowerApp", "App use", "ada", app_id="one", client_ip="10.0.0.1"),
     event(2, TUESDAY, "09:00", "launchpowerapp", "App use", "ben", app_id="one", client_ip="10.0.0.2"),
     event(3, TUESDAY, "10:00", "LaunchPowerApp", "App use", "ada", app_id="two", client_ip="10.0.0.1"),
+    event(15, TUESDAY, "10:00", "LaunchPowerApp", "App use", "ada", app_id="two", client_ip="10.0.0.1"),
     event(4, TUESDAY, "10:00", "CreateFlow", "Flow change", "ada"),
     event(5, TUESDAY, "11:00", "EditFlow", "Flow change", "ada"),
     event(6, MONDAY, "11:00", "DeleteFlow", "Flow deletion", "ben"),
@@ -163,9 +166,10 @@ RIGHT_ANSWERS: dict[str, Any] = {
     "Machine Utilisation": 940 / (2 * 86_400 * 2),
     "Machine Idle Share": 1 - 940 / (2 * 86_400 * 2),
     "Most Concurrent Runs": 2,
-    "Audit Event Count": 14,
+    "Audit Event Count": 15,
     "Active Users": 4,
-    "App Launches": 3,
+    "App Launches": 4,
+    "App Starts": 3,  # two records of ada's start at ten
     "App Users": 2,
     "Apps in Use": 2,
     "Flows Created": 1,
@@ -268,3 +272,10 @@ def test_relationships_hold_over_what_is_published(account: str) -> None:
         dates = {row["start_date"] for row in stage.rows("fact_flow_session")}
         assert None not in dates
         assert {row["start_hour"] for row in stage.rows("fact_flow_session")} <= set(range(24))
+
+
+def test_groups_of_operations_are_those_that_events_get() -> None:
+    named = set(re.findall(r"operation_group IN \(([^)]*)\)", " ".join(kpi.sql for kpi in KPIS)))
+    groups = {group.strip("' ") for text in named for group in text.split(",")}
+    assert groups
+    assert groups <= {*GROUPS, "Other"}
