@@ -17,7 +17,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("patient")
 
-ACCOUNTS = tuple(f"account{number:04d}" for number in range(250))
+ACCOUNTS = tuple(f"account{number:04d}" for number in range(700))
 
 
 @pytest.fixture

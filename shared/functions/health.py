@@ -101,7 +101,7 @@ def look(app: App) -> Health:
     functions = [_function(name, app.settings.schedules, beats.get(name, {}), first, now) for name in TIMERS]
     sources = [*_environments(app, first, now), *_feeds(app, first, now)]
     queues = [_queue(app, queue) for queue in Queue]
-    gaps = sum(gap.noticed_utc > now - DAY and gap.kind not in HARMLESS for gap in app.journal.gaps())
+    gaps = sum(gap.kind not in HARMLESS for gap in app.journal.noticed_since(now - DAY))
     return Health(
         at_utc=now,
         functions=functions,

@@ -21,7 +21,7 @@ from shared.schema import Table
 from shared.state.blobs import BlobItem, Blobs, Lease
 from shared.state.names import Container
 
-MOST_STAGED_BYTES = 48 * 1024 * 1024
+MOST_STAGED_BYTES = 16 * 1024 * 1024  # compressed; repetitive text takes twenty times as much in memory
 MOST_STAGED_FILES = 2_000
 MOST_CONFLICTS = 5
 HOUR_PART = re.compile(r"part-[0-9]{2}\.parquet")

@@ -12,7 +12,7 @@ from typing import Any
 
 from shared.errors import Conflict
 from shared.state.checkpoints import Checkpoints
-from shared.state.entities import Entities, Operation, Write
+from shared.state.entities import Entities, Entity, Operation, Write
 from shared.times import epoch_ms
 
 log = logging.getLogger("flowtrail")
@@ -91,8 +91,10 @@ class Journal:
         )
 
     def gaps(self) -> Iterator[Gap]:
-        for entity in self._gaps.all():
-            yield Gap(**{name: entity.get(name) for name in Gap.__dataclass_fields__})
+        return map(_gap, self._gaps.all())
+
+    def noticed_since(self, since: datetime) -> Iterator[Gap]:
+        return map(_gap, self._gaps.query("noticed_utc gt @since", {"since": since}))
 
     def day(self, day: str) -> Iterator[IngestRecord]:
         """The runs of a UTC day, the newest first."""
@@ -124,6 +126,10 @@ class Journal:
 
 def _short(text: str | None) -> str | None:
     return text[:LONGEST_TEXT] if text else None
+
+
+def _gap(entity: Entity) -> Gap:
+    return Gap(**{name: entity.get(name) for name in Gap.__dataclass_fields__})
 
 
 def _key(text: str) -> str:
