@@ -17,7 +17,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("patient")
 
-ACCOUNTS = tuple(f"account{number:04d}" for number in range(700))
+ACCOUNTS = tuple(f"account{number:04d}" for number in range(150))
 
 
 @pytest.fixture
@@ -30,14 +30,15 @@ def settings() -> Settings:
     return settings_with()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def azurite() -> Iterator[Azurite]:
+    """A storage emulator for each file of tests: it becomes slower with everything that it ever held."""
     install_azurite()
     with Azurite(accounts=ACCOUNTS) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _unused_accounts() -> Iterator[str]:
     return iter(ACCOUNTS[1:])
 
