@@ -213,7 +213,7 @@ def small_world(**sizes: Any) -> World:
             "sessions_per_environment": 25,
             "blobs": 12,
             "events_per_blob": 40,
-            "history_days": 3,
+            "history_days": 2,
             "live_s": 1,
             **sizes,
         }

@@ -26,7 +26,7 @@ from shared.publishing.staging import Destination
 from shared.schema import FACT_FLOW_SESSION, TABLES
 from shared.state.names import Container, Queue
 
-POINTS = 14
+POINTS = 6
 OF_THE_CLOCK = {"noticed_utc", "ingested_utc", "updated_utc", "deleted_at_source_utc"}
 OF_THE_APP = {"fact_ingest"}  # what ran, and how often
 

@@ -167,23 +167,23 @@ def test_runs_left_open_are_asked_for_again(account: str, how: str) -> None:
 
 
 def test_old_days_are_looked_at_in_turn(account: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconcile_runs, "OLDER_DAYS", 10)
-    begin = ANCHOR - timedelta(days=40)
-    runs = [a_run(day, begin + timedelta(days=day)) for day in range(40)]
+    monkeypatch.setattr(reconcile_runs, "OLDER_DAYS", 5)
+    begin = ANCHOR - timedelta(days=20)
+    runs = [a_run(day, begin + timedelta(days=day)) for day in range(20)]
     start = (begin - timedelta(days=1)).date().isoformat()
     with on_stage(with_runs(bare_world(), *runs), account, HISTORY_START=start) as stage:
         polled(stage)
-        stage.tenant.world = without(stage.tenant.world, 0, 15, 39)
+        stage.tenant.world = without(stage.tenant.world, 0, 5, 19)
         marked: list[set[str]] = []
-        for _ in range(4):
+        for _ in range(3):
             rows = reconciled(stage)
             marked.append({key for key, row in rows.items() if row["deleted_at_source_utc"]})
             stage.clock.advance(days=1)
-        assert marked[0] == {run_id(39)}
-        assert run_id(15) in marked[2]
-        assert marked[3] == {run_id(0), run_id(15), run_id(39)}
+        assert marked[0] == {run_id(19)}
+        assert marked[1] == {run_id(5), run_id(19)}
+        assert marked[2] == {run_id(0), run_id(5), run_id(19)}
         day_queries = [request for request in stage.tenant.requests if "createdon%20ge" in request.path]
-        assert len(day_queries) <= 4 * 17
+        assert len(day_queries) <= 3 * 12
 
 
 def test_a_deadline_ends_the_comparison_and_it_goes_on_the_next_day(

@@ -201,7 +201,7 @@ def test_an_answer_that_is_no_json_moves_no_cursor(account: str) -> None:
 
 def test_a_first_load_of_many_pages_takes_several_runs(account: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web_api.WebApi.pages, "__defaults__", (50,))
-    stamps = [ANCHOR - timedelta(days=80) + timedelta(hours=3 * at) for at in range(600)]
+    stamps = [ANCHOR - timedelta(days=80) + timedelta(minutes=5 * at) for at in range(600)]
     runs = [states(at, (stamp, stamp, 100 + at, SUCCEEDED), created=stamp) for at, stamp in enumerate(stamps)]
     start = (ANCHOR - timedelta(days=85)).date().isoformat()
     with on_stage(with_runs(bare_world(), *runs), account, HISTORY_START=start) as stage:
