@@ -28,7 +28,7 @@ while True:
 """
 READER = """
 import pathlib, signal, sys
-signal.signal(signal.SIGTERM, lambda *_: None)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a handler of Python's own is gone again before the process is
 pathlib.Path(sys.argv[1]).touch()
 sys.stdin.read()
 """
