@@ -186,7 +186,7 @@ def test_a_log_from_before_it_was_disabled_is_loaded(account: str) -> None:
 
 
 def test_a_log_that_the_service_threw_away_is_said_once_a_day(account: str) -> None:
-    old = [a_run(number, ANCHOR - timedelta(days=1, hours=12, minutes=number)) for number in range(3)]
+    old = [a_run(number, ANCHOR - timedelta(days=1, hours=6, minutes=number)) for number in range(3)]
     with on_stage(world_of(*old, flowlogsttlinminutes=1440), account) as stage:
         rows = played(stage)
         assert {row["log_status"] for row in rows.values()} == {"absent"}
