@@ -1,9 +1,10 @@
 """How long it takes, and how much memory, to merge staged action logs into a large published day.
 
-    python -m local.bench.publishing [--rows 5000000] [--files 1000] [--rounds 3] [--spread all|recent]
+    python -m local.bench.publishing [--rows 5000000] [--files 1000] [--rounds 3] [--spread all|recent|none]
 
-A day of runs of 200 actions each, and staged logs of 200 rows: half of them replace a log of that day, half are
-new. `all` spreads the replaced ones evenly over the day, `recent` takes them from its last tenth. Each way of
+A day of runs of 200 actions each, and staged logs of 200 rows. With `none`, as on any usual day, all are new; else
+half of them replace a log of that day: `all` spreads these evenly over the day, `recent` takes them from its last
+tenth. Each way of
 merging runs in a process of its own, in turns; the peak is that of the whole process, imports included. DuckDB's
 anti-join copy is there to compare with, and to check that both come to the same rows.
 """
@@ -18,7 +19,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,8 +29,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from local.desk import LOCAL
-from shared.publishing.merge import RULES, merge
-from shared.publishing.parquet import ahead, iter_encoded, read_encoded, rows_of, write_rows
+from shared.publishing.parquet import read_encoded, rows_of, write_rows
+from shared.publishing.rewriting import rewrite
 from shared.publishing.staging import READERS
 from shared.schema import FACT_FLOW_ACTION, arrow_schema
 
@@ -41,7 +42,7 @@ MIB = 1024 * 1024
 WORDS = ("invoice", "order", "customer", "amount", "total", "sheet", "value", "window", "report", "export", "mail")
 ACTIONS = [(f"Action {n}", f"action{n}", f"Module{n % 17}") for n in range(120)]
 ENGINES = ("flowtrail", "duckdb", "duckdb 1 thread 512 MB")
-SPREADS = ("all", "recent")
+SPREADS = ("all", "recent", "none")
 
 
 def main() -> int:
@@ -50,7 +51,7 @@ def main() -> int:
         print(json.dumps(_measured(options.folder, options.engine)))
         return 0
     print(f"{options.rows:,} rows, {options.files:,} staged files of {ACTIONS_PER_RUN} rows, seed {options.seed}")
-    for spread in SPREADS if options.spread == "both" else (options.spread,):
+    for spread in SPREADS if options.spread == "each" else (options.spread,):
         folder: Path = options.folder / spread
         _prepare(folder, options, spread)
         print(f"\nReplaced logs: {spread}; the day's file has {_size(folder / 'day.parquet')}")
@@ -64,7 +65,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--files", type=int, default=1_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--spread", choices=(*SPREADS, "both"), default="both")
+    parser.add_argument("--spread", choices=(*SPREADS, "each"), default="each")
     parser.add_argument("--folder", type=Path, default=LOCAL / "bench" / "publishing")
     parser.add_argument("--engine", choices=ENGINES, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -78,7 +79,7 @@ def _prepare(folder: Path, options: argparse.Namespace, spread: str) -> None:
     with (folder / "day.parquet").open("wb") as sink:
         write_rows(FACT_FLOW_ACTION, _day(runs, _template(chance, RUNS_PER_PART)), sink)
     there = runs - runs // 10 if spread == "recent" else 0
-    half = options.files // 2
+    half = 0 if spread == "none" else options.files // 2
     replaced = [there + (runs - there) * n // half for n in range(half)]
     template = _template(chance, RUNS_PER_PART)
     for number, run in enumerate([*replaced, *range(runs, runs + options.files - half)]):
@@ -190,15 +191,8 @@ def _merge(folder: Path, result: Path) -> None:
     staged = sorted((folder / "staged").iterdir())
     with ThreadPoolExecutor(READERS) as pool:
         tables = list(pool.map(_read, staged))
-
     with (folder / "day.parquet").open("rb") as old, result.open("wb") as new:
-
-        def published(columns: Sequence[str] | None) -> Iterable[pa.Table]:
-            return iter_encoded(FACT_FLOW_ACTION, old, list(columns) if columns else None)
-
-        merged = merge(RULES[FACT_FLOW_ACTION.name], published, tables)
-        if merged:
-            write_rows(FACT_FLOW_ACTION, ahead(merged.rows), new)
+        rewrite(FACT_FLOW_ACTION, old, tables, new)
 
 
 def _read(path: Path) -> pa.Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -69,37 +69,37 @@ RULES: Mapping[str, MergeRule] = MappingProxyType(
 Audit events are delivered again by design; of all copies the one in the oldest blob stays, as it was last read.
 """
 
-Published = Callable[[Sequence[str] | None], Iterable[pa.Table]]
-"""The rows of the published file, one row group at a time; all columns or some."""
+Published = Callable[[Sequence[str]], Iterable[pa.Table]]
+"""Some columns of the published file, one row group at a time."""
 
 
 @dataclass(frozen=True)
 class Merged:
-    """The rows of the new file, to be read once, and those of them that are new."""
+    """The rows that are new in a file, and which of its own they replace."""
 
-    rows: Iterator[pa.Table]
+    rule: MergeRule
     new: pa.Table
+    _replaced: pa.Array
+
+    def touches(self, part: pa.Table) -> bool:
+        """Whether rows of the file are replaced; their identity is all that is looked at."""
+        return pc.any(pc.is_in(_identities(self.rule, part), value_set=self._replaced)).as_py() is True
+
+    def remaining(self, part: pa.Table) -> pa.Table:
+        """The rows of the file that stay."""
+        return _without(part, _identities(self.rule, part), self._replaced)
 
 
 def merge(rule: MergeRule, published: Published, staged: Sequence[pa.Table]) -> Merged | None:
-    """What the new file holds; `None` if nothing changes.
+    """What staged rows change in a file; `None` if nothing.
 
-    `staged` are tables in the order in which they were staged. The published rows are read twice: first only
-    the columns that decide, then whole, row group by row group, so that memory holds one row group and what is
-    staged, whatever the file's size.
+    `staged` are tables in the order in which they were staged. Of the published rows only the columns that decide
+    are read, row group by row group, so that memory holds one row group and what is staged, whatever the file's
+    size.
     """
     new = _without_repeats(rule, staged)
     new = _without(new, _identities(rule, new), _losers(rule, new, published))
-    if not new.num_rows:
-        return None
-    taken = pc.unique(_identities(rule, new))
-
-    def rows() -> Iterator[pa.Table]:
-        for part in published(None):
-            yield _without(part, _identities(rule, part), taken)
-        yield new
-
-    return Merged(rows(), new)
+    return Merged(rule, new, pc.unique(_identities(rule, new))) if new.num_rows else None
 
 
 def _without_repeats(rule: MergeRule, staged: Sequence[pa.Table]) -> pa.Table:

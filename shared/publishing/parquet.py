@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import io
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import chain
 from typing import IO, Any, TypeVar, cast
 
 import pyarrow as pa
@@ -28,7 +30,7 @@ def write_rows(table: Table, parts: Iterable[pa.Table], sink: IO[bytes]) -> int:
     """
     rows = 0
     with _writer(table, sink) as writer:
-        for number, group in enumerate(_row_groups(encoded(table, part) for part in parts), 1):
+        for number, group in enumerate(_row_groups(table, parts), 1):
             writer.write_table(group)
             rows += group.num_rows
             if number % GROUPS_UNTIL_RELEASE == 0:
@@ -55,12 +57,29 @@ def read_encoded(table: Table, source: IO[bytes]) -> pa.Table:
         return encoded(table, file.read(use_threads=False))
 
 
-def iter_encoded(table: Table, source: IO[bytes], columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """The same, one row group at a time."""
-    with _encoded_file(table, source) as file:
-        for group in range(file.metadata.num_row_groups):
-            found = file.read_row_group(group, columns, use_threads=False)
-            yield _conformed(_encoded_schema(table), found, columns)
+class RowGroups:
+    """The row groups of a file, labels as dictionaries, each read when it is asked for."""
+
+    def __init__(self, table: Table, source: IO[bytes]) -> None:
+        self._table = table
+        self._file = _encoded_file(table, source)
+
+    def __len__(self) -> int:
+        return self._file.metadata.num_row_groups
+
+    def read(self, number: int, columns: Sequence[str] | None = None) -> pa.Table:
+        found = self._file.read_row_group(number, columns and list(columns), use_threads=False)
+        return _conformed(_encoded_schema(self._table), found, columns)
+
+    def is_full(self, number: int) -> bool:
+        """Whether it holds enough to be left as it is."""
+        group = self._file.metadata.row_group(number)
+        return group.num_rows * 2 >= ROW_GROUP_ROWS or group.total_byte_size * 4 >= ROW_GROUP_BYTES
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the file has exactly the columns that would be written today."""
+        return self._file.schema.equals(_written_schema(self._table))
 
 
 def encoded(table: Table, rows: pa.Table) -> pa.Table:
@@ -80,6 +99,13 @@ def ahead(items: Iterable[Item]) -> Iterator[Item]:
 
 def rows_of(table: Table, rows: list[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(rows, arrow_schema(table))
+
+
+@cache
+def _written_schema(table: Table) -> Any:
+    with io.BytesIO() as file:
+        write_rows(table, [], file)
+        return _encoded_file(table, file).schema
 
 
 @cache
@@ -109,11 +135,11 @@ def _writer(table: Table, sink: IO[bytes]) -> Any:
     )
 
 
-def _row_groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+def _row_groups(table: Table, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """The same rows in groups that are neither tiny nor too large for the memory."""
     held: list[pa.Table] = []
     rows = size = 0
-    for part in parts:
+    for part in chain.from_iterable(_pieces(table, encoded(table, part)) for part in parts):
         held.append(part)
         rows, size = rows + part.num_rows, size + part.nbytes
         if rows >= ROW_GROUP_ROWS or size >= ROW_GROUP_BYTES:
@@ -123,8 +149,22 @@ def _row_groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
         yield pa.concat_tables(held).unify_dictionaries()
 
 
-def _conformed(schema: pa.Schema, found: pa.Table, columns: list[str] | None) -> pa.Table:
-    names = columns or schema.names
+def _pieces(table: Table, part: pa.Table) -> Iterator[pa.Table]:
+    """A table, or what it is cut into if it alone is more than a row group.
+
+    A row group is written with the whole of each dictionary, so every piece gets its own.
+    """
+    groups = max(-(-part.num_rows // ROW_GROUP_ROWS), -(-part.nbytes // ROW_GROUP_BYTES))
+    if groups <= 1 or part.num_rows <= 1:
+        yield part
+        return
+    rows = -(-part.num_rows // groups)
+    for first in range(0, part.num_rows, rows):
+        yield encoded(table, part.slice(first, rows).cast(arrow_schema(table)))
+
+
+def _conformed(schema: pa.Schema, found: pa.Table, columns: Sequence[str] | None) -> pa.Table:
+    names = list(columns or schema.names)
     wanted = pa.schema([schema.field(name) for name in names])
     for name in names:
         if name not in found.column_names:

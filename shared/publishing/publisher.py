@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import IO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,8 +13,8 @@ import pyarrow.compute as pc
 from shared.errors import Conflict
 from shared.publishing.derived import DERIVED, Derivations
 from shared.publishing.dimensions import stage_unknown_members
-from shared.publishing.merge import RULES, MergeRule, merge
-from shared.publishing.parquet import ahead, iter_encoded, read_rows, rows_of, write_rows
+from shared.publishing.parquet import read_rows, rows_of, write_rows
+from shared.publishing.rewriting import rewrite
 from shared.publishing.staging import Destination, Staging, spool
 from shared.schema import Table
 from shared.state.blobs import BlobItem, Blobs, Lease
@@ -142,39 +141,16 @@ class Publisher:
     def _replace(self, table: Table, name: str, staged: Sequence[pa.Table], lease: Lease) -> pa.Table | None:
         with spool() as old, spool() as new:
             etag = self.blobs.copy_into(Container.POWERBI, name, old)
-            merged = merge(_rule(table), _Published(table, old, etag is not None, lease).rows, staged)
-            if merged is None:
+            new_rows = rewrite(table, None if etag is None else old, staged, new, lease.renew)
+            if new_rows is None:
                 return None
-            write_rows(table, ahead(merged.rows), new)
             new.seek(0)
             self.blobs.put(Container.POWERBI, name, new, if_match=etag, if_absent=etag is None)
-            return merged.new
-
-
-@dataclass(frozen=True)
-class _Published:
-    """The rows of the file as it is; reading them keeps the lease alive."""
-
-    table: Table
-    file: IO[bytes]
-    exists: bool
-    lease: Lease
-
-    def rows(self, columns: Sequence[str] | None) -> Iterable[pa.Table]:
-        if not self.exists:
-            return
-        self.file.seek(0)
-        for part in iter_encoded(self.table, self.file, list(columns) if columns else None):
-            self.lease.renew()
-            yield part
+            return new_rows
 
 
 def lock_name(destination: Destination) -> str:
     return f"locks/{destination.folder}lock"
-
-
-def _rule(table: Table) -> MergeRule:
-    return RULES[table.name]
 
 
 def _first_batch(items: Sequence[BlobItem]) -> list[BlobItem]:

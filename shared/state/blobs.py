@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
+from time import monotonic
 from typing import IO, Any
 
 from azure.core import MatchConditions
@@ -22,6 +23,7 @@ from shared.errors import Conflict
 from shared.state.names import Container
 
 LEASE_S = 30
+RENEW_AFTER_S = 5
 MOST_READS = 5
 
 
@@ -41,15 +43,19 @@ class Lease:
     def __init__(self, client: BlobLeaseClient, name: str) -> None:
         self._client = client
         self._name = name
+        self._renewed = monotonic()
 
     def renew(self) -> None:
-        """Hold it for another `LEASE_S` seconds.
+        """Hold it for another `LEASE_S` seconds, unless most of them are still left.
 
         Raises:
             Conflict: it ran out, and somebody else has it.
         """
+        if monotonic() - self._renewed < RENEW_AFTER_S:
+            return
         try:
             self._client.renew()
+            self._renewed = monotonic()
         except HttpResponseError as error:
             raise _as_conflict(error, f"the lease of {self._name} was lost") from error
 

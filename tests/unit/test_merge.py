@@ -40,11 +40,16 @@ def event(event_id: str, operation: str, resource_id: str | None, order: int) ->
 def merged(table: Table, published: Sequence[Rows], staged: Sequence[Rows]) -> Rows | None:
     groups = [rows_of(table, rows) for rows in published]
 
-    def read(columns: Sequence[str] | None) -> Iterable[pa.Table]:
-        return [group.select(list(columns)) if columns else group for group in groups]
+    def read(columns: Sequence[str]) -> Iterable[pa.Table]:
+        return [group.select(list(columns)) for group in groups]
 
     result = merge(RULES[table.name], read, [rows_of(table, rows) for rows in staged])
-    return None if result is None else pa.concat_tables(list(result.rows)).to_pylist()
+    if result is None:
+        return None
+    parts = [result.remaining(group) for group in groups]
+    for group, part in zip(groups, parts, strict=True):
+        assert result.touches(group) == (part.num_rows < group.num_rows)
+    return pa.concat_tables([*parts, result.new]).to_pylist()
 
 
 def runs(published: Sequence[Rows], staged: Sequence[Rows]) -> dict[str, int] | None:
