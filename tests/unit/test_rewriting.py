@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.publishing import parquet
@@ -79,7 +79,8 @@ def group_bytes(file: io.BytesIO, number: int) -> bytes:
     return file.getvalue()[begin : begin + sum(column.total_compressed_size for column in columns)]
 
 
-@given(st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=8), min_size=1, max_size=8))
+@settings(max_examples=25)
+@given(st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=6), min_size=1, max_size=6))
 def test_any_row_of_publishings_gives_the_newest_log_of_every_run(publishings: list[list[int]]) -> None:
     file, held = None, dict[int, int]()
     for version, runs in enumerate(publishings):
@@ -99,11 +100,11 @@ def test_what_no_row_replaces_is_copied_byte_for_byte() -> None:
 
 def test_small_row_groups_do_not_pile_up() -> None:
     file = None
-    for run in range(40):
-        file = publish(file, [log(run)])
+    for run in range(20):
+        file = publish(file, [log(run)[:1]])
     assert file is not None
-    assert rows(file) == expected(dict.fromkeys(range(40), 0))
-    assert pq.ParquetFile(file).metadata.num_row_groups <= 40
+    assert len(rows(file)) == 20
+    assert pq.ParquetFile(file).metadata.num_row_groups <= 5
 
 
 def test_other_readers_read_it(tmp_path: Path) -> None:
