@@ -166,7 +166,10 @@ def _same(value: str | None, count: int) -> pa.Array:
 
 
 def _names(values: Iterable[str | None]) -> pa.Array:
-    return pc.utf8_slice_codeunits(pa.array(list(values), pa.string()), 0, LONGEST_NAME)
+    names = pa.array(list(values), pa.string())
+    if (pc.max(pc.binary_length(names)).as_py() or 0) <= LONGEST_NAME:
+        return names
+    return pc.utf8_slice_codeunits(names, 0, LONGEST_NAME)
 
 
 def _integers(values: list[int | None]) -> pa.Array:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -14,8 +13,11 @@ HIDDEN_JSON = b'"(hidden)"'
 CUT = "…"
 TOO_DEEP = '"(nested too deeply)"'
 MOST_REMEMBERED = 10_000
+LONGEST_REMEMBERED = 500
 STRUCTURES = (b"{", b"[")
-SUSPICIOUS = (*STRUCTURES, b"\\")  # an escaped blank may stand in front of a structure
+SUSPICIOUS = frozenset(b"{[\\ \t\r\n")  # a structure, or what may stand in front of one
+QUOTE = ord('"')
+NOTHING = (b"null", b'""')
 
 
 class Parameter(msgspec.Struct, gc=False, rename="camel", forbid_unknown_fields=True):
@@ -26,20 +28,37 @@ class Parameter(msgspec.Struct, gc=False, rename="camel", forbid_unknown_fields=
     localized_name: str | None = None
 
 
+_Key = TypeVar("_Key")
+_Known = TypeVar("_Known")
+
 _parameters = msgspec.json.Decoder(dict[str, Parameter])
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What stands in the JSON before and after the values of a parameter, and whether they are secret."""
+
+    names: tuple[str, ...]
+    before: bytes
+    after: bytes
+    secret: bool
+
+
+_FrameKey = tuple[str, str | None, str | None]
 
 
 @dataclass(frozen=True)
 class ValueRules:
     """`keep` is full, names or off (the setting `ACTION_VALUES`); the rest are the settings of their names.
 
-    A log names the same few parameters and variables over and over, so it is remembered which are secret.
+    A log names the same few parameters and variables over and over, so it is remembered what becomes of each.
     """
 
     keep: str
     redact_names: re.Pattern[str]
     max_chars: int
     _secret: dict[str, bool] = field(default_factory=dict[str, bool], repr=False)
+    _frames: dict[_FrameKey, _Frame] = field(default_factory=dict["_FrameKey", _Frame], repr=False)
 
     def text(self, raw: bytes) -> str | None:
         """Inputs or outputs as compact JSON: name to value, or to value and variable where a variable is named.
@@ -56,40 +75,49 @@ class ValueRules:
             return self._careful(raw)
 
     def _quick(self, raw: bytes) -> str | None:
-        members = [
-            _json_text(name) + b":" + self._member(name, parameter)
-            for name, parameter in _parameters.decode(raw).items()
-        ]
+        members: list[bytes] = []
+        for name, parameter in _parameters.decode(raw).items():
+            key = (name, parameter.variable_name, parameter.localized_name)
+            frame = self._frames.get(key) or self._frame(key)
+            members.append(frame.before + self._kept_json(frame, bytes(parameter.value)) + frame.after)
         return (b"{" + b",".join(members) + b"}").decode() if members else None
 
-    def _member(self, name: str, parameter: Parameter) -> bytes:
-        variable, label = parameter.variable_name or "", parameter.localized_name or ""
-        value = self._kept_json((name, variable, label), bytes(parameter.value))
-        return b'{"value":' + value + b',"variable":' + _json_text(variable) + b"}" if variable else value
+    def _frame(self, key: _FrameKey) -> _Frame:
+        """What stands around a parameter's values, made once for all of its name, variable and label."""
+        name, variable, _ = key
+        names = (name, *filter(None, key[1:]))
+        before = msgspec.json.encode(name) + b":"
+        secret = any(map(self._is_secret, names))
+        if variable:
+            after = b',"variable":' + msgspec.json.encode(variable) + b"}"
+            frame = _Frame(names, before + b'{"value":', after, secret)
+        else:
+            frame = _Frame(names, before, b"", secret)
+        _remember(self._frames, key, frame, sum(map(len, names)))
+        return frame
 
-    def _kept_json(self, names: tuple[str, ...], value: bytes) -> bytes:
+    def _kept_json(self, frame: _Frame, value: bytes) -> bytes:
         """A value's JSON as it stands, where nothing about it asks for a closer look."""
-        if value in (b"null", b'""'):
+        if value in NOTHING:
             return value
-        if any(map(self._is_secret, names)):
+        if frame.secret:
             return HIDDEN_JSON
         if self.keep == "names":
             return b"null"
-        if value[:1] == b'"':
-            if b"\\u" not in value and len(value) <= self.max_chars and value[1:].lstrip()[:1] not in SUSPICIOUS:
+        if value[0] == QUOTE:
+            if value[1] not in SUSPICIOUS and len(value) <= self.max_chars and b"\\u" not in value:
                 return value
         elif value[:1] not in STRUCTURES:
             return value
-        return msgspec.json.encode(self._kept(names, msgspec.json.decode(value)))
+        return msgspec.json.encode(self._kept(frame.names, msgspec.json.decode(value)))
 
     def _is_secret(self, name: str) -> bool:
         if not name:
             return False
         secret = self._secret.get(name)
         if secret is None:
-            if len(self._secret) >= MOST_REMEMBERED:
-                self._secret.clear()
-            secret = self._secret[name] = self.redact_names.search(name) is not None
+            secret = self.redact_names.search(name) is not None
+            _remember(self._secret, name, secret, len(name))
         return secret
 
     def _careful(self, raw: bytes) -> str | None:
@@ -156,9 +184,12 @@ class ValueRules:
         return text[: self.max_chars] + CUT if len(text) > self.max_chars else text
 
 
-@lru_cache(MOST_REMEMBERED)
-def _json_text(text: str) -> bytes:
-    return msgspec.json.encode(text)
+def _remember(known: dict[_Key, _Known], key: _Key, value: _Known, length: int) -> None:
+    """Keep what was found out about a name, unless that would take much memory."""
+    if len(known) >= MOST_REMEMBERED:
+        known.clear()
+    if length <= LONGEST_REMEMBERED:
+        known[key] = value
 
 
 def _structure(text: str) -> Any:
