@@ -9,6 +9,7 @@ from typing import Any
 
 from shared.intervals import Interval
 
+CURSOR = "auditcontent"
 RETENTION = timedelta(days=7)
 MARGIN = timedelta(minutes=5)
 EXPIRES_EARLY = timedelta(minutes=20)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+CURSOR = "flowsessions"
 OVERLAP = timedelta(minutes=10)
 SETTLE = timedelta(seconds=30)
 DIGEST_BYTES = 8

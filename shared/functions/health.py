@@ -11,10 +11,10 @@ import msgspec
 from cronsim import CronSim
 
 from shared.app import App
+from shared.audit.cursor import CURSOR as FEED_CURSOR
 from shared.audit.cursor import read_feed_cursor
+from shared.dataverse.cursor import CURSOR as SESSIONS_CURSOR
 from shared.dataverse.cursor import read_cursor
-from shared.functions.poll_audit_content import CURSOR as FEED_CURSOR
-from shared.functions.poll_flow_sessions import CURSOR as SESSIONS_CURSOR
 from shared.settings import Schedules
 from shared.state.journal import HARMLESS
 from shared.state.names import Queue

@@ -9,7 +9,7 @@ from functools import partial
 
 from shared.app import App
 from shared.audit.collector import Collector
-from shared.audit.cursor import FeedCursor, read_feed_cursor, to_list
+from shared.audit.cursor import CURSOR, FeedCursor, read_feed_cursor, to_list
 from shared.audit.feed import ContentBlob
 from shared.audit.replay import replay
 from shared.clock import Deadline
@@ -24,7 +24,6 @@ log = logging.getLogger("flowtrail")
 
 FUNCTION = "poll_audit_content"
 DEADLINE_S = 480.0
-CURSOR = "auditcontent"
 MOST_STARTS = 3
 
 

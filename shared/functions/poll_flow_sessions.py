@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from shared.app import App
 from shared.clock import Deadline
-from shared.dataverse.cursor import OVERLAP, SETTLE, Cursor, Seen, digest, read_cursor
+from shared.dataverse.cursor import CURSOR, OVERLAP, SETTLE, Cursor, Seen, digest, read_cursor
 from shared.dataverse.profile import Profile
 from shared.dataverse.web_api import Query, Row
 from shared.errors import AccessError, Missing
@@ -21,7 +21,6 @@ from shared.times import iso_utc, parse_utc
 FUNCTION = "poll_flow_sessions"
 DEADLINE_S = 240.0
 RESERVE_S = 15.0
-CURSOR = "flowsessions"
 DEFAULT_HISTORY = timedelta(days=90)
 NO_TABLE = (
     "The environment has no table of desktop-flow runs. It comes with Power Automate: open Power Automate once in "

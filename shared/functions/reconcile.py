@@ -7,9 +7,9 @@ from datetime import timedelta
 from functools import partial
 
 from shared.app import App
+from shared.audit.cursor import CURSOR as FEED_CURSOR
 from shared.audit.cursor import all_seven_days, read_feed_cursor
 from shared.clock import Deadline
-from shared.functions.poll_audit_content import CURSOR as FEED_CURSOR
 from shared.functions.reconcile_runs import reconcile_runs
 from shared.functions.sources import Tally, each_source
 from shared.intervals import pieces

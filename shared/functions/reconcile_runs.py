@@ -11,12 +11,12 @@ from random import shuffle
 from shared.app import App
 from shared.batches import batches
 from shared.clock import Deadline
-from shared.dataverse.cursor import read_cursor
+from shared.dataverse.cursor import CURSOR, read_cursor
 from shared.dataverse.sessions import LogStatus, Session, amended
 from shared.dataverse.web_api import Query
 from shared.errors import AccessError, Missing
 from shared.functions.intake import Intake, stage_sessions
-from shared.functions.poll_flow_sessions import CURSOR, DEFAULT_HISTORY
+from shared.functions.poll_flow_sessions import DEFAULT_HISTORY
 from shared.functions.sources import Tally
 from shared.settings import Environment
 from shared.state.journal import DELETED_AT_SOURCE, TAKEN_LATE, Gap
