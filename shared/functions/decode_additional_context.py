@@ -27,6 +27,7 @@ from shared.schema import FACT_FLOW_ACTION
 from shared.settings import Environment
 from shared.state.journal import Gap
 from shared.state.names import Container, Queue
+from shared.state.register import Registered
 
 log = logging.getLogger("flowtrail")
 
@@ -95,6 +96,7 @@ class _Decoding:
         self.logs = known.logs if known else LogSettings()
         settings = app.settings
         self.rules = ValueRules(settings.action_values, settings.redact_names, settings.max_value_chars)
+        self.known: dict[str, Registered] = {}
         self.group = _Group()
         self.later: list[Session] = []
         self.young: list[Session] = []
@@ -129,10 +131,12 @@ class _Decoding:
         return self.request.recheck and session.log_version == V2 and session.log_status == LogStatus.LOADED
 
     def _registered(self) -> list[Session]:
-        found = self.app.register.get_all(self.request.environment_id, self.request.day, self.request.session_ids)
-        for session_id in set(self.request.session_ids) - found.keys():
+        self.known = self.app.register.get_all(
+            self.request.environment_id, self.request.day, self.request.session_ids
+        )
+        for session_id in set(self.request.session_ids) - self.known.keys():
             log.warning("Run %s is not in the register; the next poll that reads it asks again", session_id)
-        return [registered.session for registered in found.values() if registered.session.is_finished]
+        return [registered.session for registered in self.known.values() if registered.session.is_finished]
 
     def _one(self, session: Session) -> None:
         """Take the log from the first place that has it.
@@ -310,7 +314,8 @@ class _Decoding:
         finally:
             for table in group.tables:
                 table.close()
-        kept = self.app.register.update(group.sessions, _noting(group, self.app.clock.now))
+        noting = _noting(group, self.app.clock.now)
+        kept = self.app.register.update(group.sessions, noting, known=self.known)
         stage_sessions(self.app, kept)
 
     def _put_back_pending(self) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from shared.batches import batches, grouped
@@ -42,6 +43,8 @@ class Stamps:
     ingested_utc: datetime
     deleted_at_source_utc: datetime | None
 
+
+NONE_KNOWN: Mapping[str, Registered] = MappingProxyType({})
 
 Change = Callable[[Session, Session | None], Session | None]
 """From a run and what is known of it to the state to keep; `None` keeps what is known."""
@@ -83,13 +86,18 @@ class Register:
         return parse_day(first.partition.removeprefix(f"{environment_id}_")) if first else None
 
     def update(
-        self, sessions: Sequence[Session], change: Change, is_new: Callable[[Session], bool] = lambda _: False
+        self,
+        sessions: Sequence[Session],
+        change: Change,
+        is_new: Callable[[Session], bool] = lambda _: False,
+        known: Mapping[str, Registered] = NONE_KNOWN,
     ) -> list[Session]:
         """Store what `change` makes of each run and return the states that now hold, but for refused ones.
 
         Each state is written only over the one that `change` saw; where another run of the app was quicker,
         `change` is asked again. Runs that `is_new` guesses to be unknown are written without being looked up,
-        which spares a first load a read for each; a wrong guess costs one write.
+        which spares a first load a read for each; a wrong guess costs one write. Likewise runs that the caller
+        has just read: `known` are their states by id.
 
         Raises:
             Conflict: others were quicker again and again.
@@ -99,27 +107,39 @@ class Register:
             sessions, lambda run: (*_place(run), is_new(run))
         ).items():
             for batch in batches(group, MOST_IN_BATCH):
-                kept.extend(self._update(environment_id, day, batch, change, new=new))
+                guess = NONE_KNOWN if new else _all_of(batch, known)
+                kept.extend(self._update(environment_id, day, batch, change, guess))
         return kept
 
     def _update(
-        self, environment_id: str, day: date, sessions: list[Session], change: Change, *, new: bool
+        self,
+        environment_id: str,
+        day: date,
+        sessions: list[Session],
+        change: Change,
+        guess: Mapping[str, Registered] | None,
     ) -> list[Session]:
-        for attempt in range(MOST_CONFLICTS):
-            guess = new and attempt == 0
-            ids = () if guess else (session.session_id for session in sessions)
-            known = self.get_all(environment_id, day, ids)
+        for _ in range(MOST_CONFLICTS):
+            known = guess
+            if known is None:
+                known = self.get_all(environment_id, day, (session.session_id for session in sessions))
             kept, operations = _changes(sessions, known, change)
             try:
                 self._table.write_all(operations)
             except Conflict:
+                guess = None
                 continue
             return kept
         raise Conflict(f"The register's day {day} of {environment_id} changes faster than it can be written.")
 
 
+def _all_of(sessions: list[Session], known: Mapping[str, Registered]) -> Mapping[str, Registered] | None:
+    """The known states, if they are those of all these runs."""
+    return known if all(session.session_id in known for session in sessions) else None
+
+
 def _changes(
-    sessions: list[Session], known: dict[str, Registered], change: Change
+    sessions: list[Session], known: Mapping[str, Registered], change: Change
 ) -> tuple[list[Session], list[Operation]]:
     kept: list[Session] = []
     operations: list[Operation] = []
