@@ -12,6 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shared.app import App
+from shared.batches import grouped
+from shared.publishing.layout import current
+from shared.publishing.staging import destination_of
 from shared.schema import TABLES, Table, arrow_schema
 from shared.state.names import Container, StateTable
 
@@ -54,7 +57,9 @@ class PublishedTables:
         self._blobs = app.storage.blobs
 
     def names(self) -> list[str]:
-        return [item.name for item in self._blobs.list(Container.POWERBI)]
+        """The files that count, of each destination."""
+        places = grouped(self._blobs.list(Container.POWERBI), lambda item: destination_of(item.name))
+        return [item.name for items in places.values() for item in current(items)]
 
     def file(self, name: str) -> bytes:
         content = self._blobs.get(Container.POWERBI, name)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from shared.net.identity import Tokens
     from shared.net.transport import Transport
     from shared.publishing.derived import Derivations, JournalMarks
+    from shared.publishing.layout import Layout
     from shared.publishing.publisher import Publisher
     from shared.publishing.staging import Staging
     from shared.state.checkpoints import Checkpoints
@@ -129,7 +130,13 @@ class App:
     def publisher(self) -> Publisher:
         from shared.publishing.publisher import Publisher
 
-        return Publisher(self.storage.blobs, self.staging, self.derivations, self.settings.publish_grain)
+        return Publisher(self.storage.blobs, self.staging, self.derivations, self.layout)
+
+    @cached_property
+    def layout(self) -> Layout:
+        from shared.publishing.layout import Layout
+
+        return Layout(self.storage.blobs, self.checkpoints, self.settings.publish_grain)
 
     @cached_property
     def derivations(self) -> Derivations:

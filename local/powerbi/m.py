@@ -23,7 +23,7 @@ PARAMETERS = {
 FUNCTIONS = {
     "ReadFiles": (
         "Reads files with a declared list of columns: what an older file lacks is empty, what is new is left out.",
-        """(files as table, schema as type) as table =>
+        """(files as list, schema as type) as table =>
 	let
 		Names = Table.ColumnNames(#table(schema, {})),
 		InFile = List.RemoveItems(Names, {"partition_date"}),
@@ -32,7 +32,7 @@ FUNCTIONS = {
 				Table.SelectColumns(Parquet.Document(file[Content]), InFile, MissingField.UseNull),
 				"partition_date", each file[partition_date], type nullable datetime
 			),
-		Tables = List.Transform(Table.ToRecords(files), each Table.SelectColumns(Read(_), Names)),
+		Tables = List.Transform(files, each Table.SelectColumns(Read(_), Names)),
 		Combined = if List.IsEmpty(Tables) then #table(schema, {}) else Table.Combine(Tables, schema),
 		ToUtc = (value) =>
 			if value is datetimezone then DateTimeZone.RemoveZone(DateTimeZone.ToUtc(value)) else value,
@@ -41,7 +41,7 @@ FUNCTIONS = {
 		Table.TransformColumns(Combined, List.Transform(Instants, each {_, ToUtc, type nullable datetime}))""",
     ),
     "ReadDays": (
-        "Reads the files, one a day or up to 24, whose folder's day is in a time; no other file is opened.",
+        "Reads the days in a time: the day's own file, or where there is none, those of its hours.",
         """(table as text, schema as type, from as datetime, to as datetime) as table =>
 	let
 		Source = AzureStorage.Blobs(ContainerUrl),
@@ -55,9 +55,16 @@ FUNCTIONS = {
 			),
 			type datetime
 		),
-		InRange = Table.SelectRows(Dated, each [partition_date] >= from and [partition_date] < to)
+		InRange = Table.SelectRows(Dated, each [partition_date] >= from and [partition_date] < to),
+		Current = (day as table) as table =>
+			let
+				Whole = Table.SelectRows(day, each Text.EndsWith([Name], "/part-0.parquet"))
+			in
+				if Table.IsEmpty(Whole) then day else Whole,
+		Days = Table.Group(InRange, {"partition_date"}, {{"Files", Current, type table}}),
+		Files = List.Combine(List.Transform(Days[Files], Table.ToRecords))
 	in
-		ReadFiles(Table.SelectColumns(InRange, {"Content", "partition_date"}), schema)""",
+		ReadFiles(Files, schema)""",
     ),
     "ReadWhole": (
         "Reads a table that is one file.",
@@ -67,7 +74,7 @@ FUNCTIONS = {
 		Mine = Table.SelectRows(Source, each [Name] = table & "/" & table & ".parquet"),
 		Undated = Table.AddColumn(Mine, "partition_date", each null, type nullable datetime)
 	in
-		ReadFiles(Table.SelectColumns(Undated, {"Content", "partition_date"}), schema)""",
+		ReadFiles(Table.ToRecords(Undated), schema)""",
     ),
 }
 

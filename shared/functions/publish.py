@@ -1,4 +1,4 @@
-"""Finds what has new rows and asks for each to be published."""
+"""Finds what has new rows, or lies in files of another grain than is wanted, and asks for each to be published."""
 
 from __future__ import annotations
 
@@ -9,5 +9,6 @@ from shared.state.names import Queue
 
 def run(app: App) -> None:
     app.journal_marks.mark_changes()
-    for destination in app.staging.waiting():
+    waiting = app.staging.waiting()
+    for destination in {**waiting, **dict.fromkeys(app.layout.misplaced())}:
         app.storage.queues.send(Queue.PUBLISH_DAY, body_for(destination))

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from shared.batches import grouped
 from shared.clock import Clock
+from shared.publishing.layout import current
 from shared.publishing.machine_hours import COLUMNS, active_days, activities, hours_of, whole_day
 from shared.publishing.parquet import iter_rows, rows_of
 from shared.publishing.reach import Reach
@@ -67,7 +68,8 @@ class Derivations:
 
     def _runs_that_reach(self, day: date) -> Iterator[pa.Table]:
         for created in self.reach.created_days(day):
-            for item in self.blobs.list(Container.POWERBI, Destination(FACT_FLOW_SESSION, created).folder):
+            folder = Destination(FACT_FLOW_SESSION, created).folder
+            for item in current(self.blobs.list(Container.POWERBI, folder)):
                 with spool() as file:
                     if self.blobs.copy_into(Container.POWERBI, item.name, file) is not None:
                         file.seek(0)

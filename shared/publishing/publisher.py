@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from shared.errors import Conflict
 from shared.publishing.derived import DERIVED, Derivations
 from shared.publishing.dimensions import stage_unknown_members
-from shared.publishing.parquet import read_rows, rows_of, write_rows
+from shared.publishing.layout import HOURS, Layout, day_name, hour_name, of_hour
+from shared.publishing.parquet import read_encoded, read_rows, rows_of, write_rows
 from shared.publishing.rewriting import rewrite
 from shared.publishing.staging import Destination, Staging, spool
 from shared.schema import Table
@@ -23,9 +22,6 @@ from shared.state.names import Container
 MOST_STAGED_BYTES = 16 * 1024 * 1024  # compressed; repetitive text takes twenty times as much in memory
 MOST_STAGED_FILES = 2_000
 MOST_CONFLICTS = 5
-HOUR_PART = re.compile(r"part-[0-9]{2}\.parquet")
-DAY_PART = "part-0.parquet"
-NAIVE = pa.timestamp("ms")
 
 
 @dataclass(frozen=True)
@@ -40,15 +36,13 @@ class Publication:
 
 @dataclass(frozen=True)
 class Publisher:
-    """`grain` is day or hour; a day that is published already keeps the grain it has."""
-
     blobs: Blobs
     staging: Staging
     derivations: Derivations
-    grain: str
+    layout: Layout
 
     def publish(self, destination: Destination) -> Publication:
-        """Merge what is staged for a destination into its files.
+        """Merge what is staged for a destination into its files, after giving these the wanted grain.
 
         Members that the rows refer to are staged first, the files are written next, what is derived from them is
         marked, and only then the staged rows are given up, so that a crash in between repeats all of it.
@@ -57,10 +51,11 @@ class Publisher:
             Conflict: somebody else is publishing it, or changed a file again and again.
         """
         with self.blobs.leased(Container.STAGING, lock_name(destination)) as lease:
+            moved = self._arrange(destination, lease)
             items = self.staging.waiting_for(destination)
             now = _first_batch(items)
             if not now:
-                return Publication()
+                return Publication(files_written=moved)
             if destination.table.name in DERIVED:
                 return self._derive(destination, items)
             tables = self.staging.read(destination, now)
@@ -72,9 +67,27 @@ class Publisher:
             return Publication(
                 rows_staged=sum(table.num_rows for table in tables),
                 rows_new=sum(rows.num_rows for rows in merged if rows is not None),
-                files_written=sum(rows is not None for rows in merged),
+                files_written=moved + sum(rows is not None for rows in merged),
                 next=(*members, *derived, *([destination] if len(items) > len(now) else [])),
             )
+
+    def _arrange(self, destination: Destination, lease: Lease) -> int:
+        """Give a day the wanted grain; the hours that an earlier move left behind are merged into its file."""
+        if destination.day is None:
+            return 0
+        for item in self.layout.left_behind(destination):
+            if destination.table.name not in DERIVED:
+                left = self._staged_again(destination.table, item)
+                self._publish_file(destination.table, day_name(destination), left, lease)
+            self.blobs.delete_unless_changed(Container.POWERBI, item)
+        return self.layout.move(destination, lease)
+
+    def _staged_again(self, table: Table, item: BlobItem) -> list[pa.Table]:
+        with spool() as file:
+            if self.blobs.copy_into(Container.POWERBI, item.name, file) != item.etag:
+                raise Conflict(f"{item.name} was changed by somebody else")
+            file.seek(0)
+            return [read_encoded(table, file)]
 
     def _derive(self, destination: Destination, marks: list[BlobItem]) -> Publication:
         """Make the files anew from what they are made from, and write those that come out different.
@@ -114,20 +127,14 @@ class Publisher:
         """Table, file name and staged rows of each file that a destination consists of."""
         if destination.day is None:
             yield destination.table, f"{destination.folder}{destination.table.name}.parquet", tables
-        elif self._grain_of(destination) == "day":
-            yield destination.table, destination.folder + DAY_PART, tables
+        elif self.layout.grain == "day":
+            yield destination.table, day_name(destination), tables
         else:
-            for hour in range(24):
+            for hour in HOURS:
                 if parts := [
-                    part for table in tables if (part := _of_hour(destination.table, table, hour)).num_rows
+                    part for table in tables if (part := of_hour(destination.table, table, hour)).num_rows
                 ]:
-                    yield destination.table, f"{destination.folder}part-{hour:02d}.parquet", parts
-
-    def _grain_of(self, destination: Destination) -> str:
-        names = [item.name.rpartition("/")[2] for item in self.blobs.list(Container.POWERBI, destination.folder)]
-        if DAY_PART in names:
-            return "day"
-        return "hour" if any(map(HOUR_PART.fullmatch, names)) else self.grain
+                    yield destination.table, hour_name(destination, hour), parts
 
     def _publish_file(self, table: Table, name: str, staged: Sequence[pa.Table], lease: Lease) -> pa.Table | None:
         """Merge into one file and return the rows that are new in it; `None` if the file stays as it is."""
@@ -158,8 +165,3 @@ def _first_batch(items: Sequence[BlobItem]) -> list[BlobItem]:
     sizes = accumulate(item.size for item in items)
     fitting = sum(size <= MOST_STAGED_BYTES for size in sizes)
     return list(items[: max(1, min(fitting, MOST_STAGED_FILES))])
-
-
-def _of_hour(table: Table, rows: pa.Table, hour: int) -> pa.Table:
-    utc = rows.column(table.day_column or "").cast(NAIVE)  # with a zone, Arrow would look for a zone database
-    return rows.filter(pc.equal(pc.hour(utc), hour))

@@ -190,7 +190,7 @@ def test_the_day_of_a_run_never_changes(account: str) -> None:
         assert names == [f"fact_flow_session/date={late.date()}/part-0.parquet"]
 
 
-def test_hourly_grain_splits_a_day_and_a_day_keeps_its_grain(account: str) -> None:
+def test_hourly_grain_splits_a_day(account: str) -> None:
     runs = [a_run(number, ANCHOR - timedelta(hours=1 + number)) for number in range(3)]
     world = with_runs(bare_world(), *runs[:2])
     with on_stage(world, account, PUBLISH_GRAIN="hour") as stage:
@@ -199,8 +199,6 @@ def test_hourly_grain_splits_a_day_and_a_day_keeps_its_grain(account: str) -> No
         folder = f"fact_flow_session/date={ANCHOR.date()}"
         hours = {name for name in stage.published() if name.startswith(folder)}
         assert hours == {f"{folder}/part-10.parquet", f"{folder}/part-11.parquet"}
-        stage.environ["PUBLISH_GRAIN"] = "day"
-        stage.app = stage.new_app()
         stage.tenant.world = with_runs(world, *runs)
         stage.clock.advance(minutes=5)
         stage.app.checkpoints.save(stage.app.checkpoints.load("flowsessions", _environment_id(stage)), {})

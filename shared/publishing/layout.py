@@ -1,0 +1,170 @@
+"""How the rows of a published day lie, in one file or in one for each hour, and the way from one to the other.
+
+No storage changes two blobs at once, so readers follow a rule: where the day's own file is there, the files of its
+hours do not count. On the way to hours these are written first and the day's file is deleted last; on the way to
+one file it is written first and the hours are deleted last. Either way a single request switches all readers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shared.batches import grouped
+from shared.errors import Conflict
+from shared.publishing.parquet import RowGroups, ahead, write_rows
+from shared.publishing.staging import Destination, destination_of, spool
+from shared.schema import Table
+from shared.state.blobs import BlobItem, Blobs, Lease
+from shared.state.checkpoints import Checkpoints
+from shared.state.names import Container
+
+DAY_PART = "part-0.parquet"
+HOUR_PART = re.compile(r"part-[0-9]{2}\.parquet")
+HOURS = range(24)
+NAIVE = pa.timestamp("ms")
+PUBLISHED = "published"
+GRAIN = "grain"
+MOST_ASKED = 100
+
+
+def day_name(destination: Destination) -> str:
+    return destination.folder + DAY_PART
+
+
+def hour_name(destination: Destination, hour: int) -> str:
+    return f"{destination.folder}part-{hour:02d}.parquet"
+
+
+def current(items: Iterable[BlobItem]) -> list[BlobItem]:
+    """Those of one day's files that count."""
+    listed = list(items)
+    return [item for item in listed if _is_whole(item)] or listed
+
+
+def hours_of(table: Table, rows: pa.Table) -> pa.Array:
+    """The UTC hour of each row; one without an instant lies in the first."""
+    utc = rows.column(table.day_column or "").cast(NAIVE)  # with a zone, Arrow would look for a zone database
+    return pc.fill_null(pc.hour(utc), 0)
+
+
+def of_hour(table: Table, rows: pa.Table, hour: int) -> pa.Table:
+    return rows.filter(pc.equal(hours_of(table, rows), hour))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """`grain` is what is wanted: `day` or `hour`."""
+
+    blobs: Blobs
+    checkpoints: Checkpoints
+    grain: str
+
+    def move(self, destination: Destination, lease: Lease) -> int:
+        """Give a published day the wanted grain, and return how many files that took; usually none.
+
+        Raises:
+            Conflict: somebody else changed one of the files meanwhile.
+        """
+        whole, hours = self._files(destination)
+        if self.grain == "day" and hours and whole is None:
+            return self._to_day(destination, hours, lease)
+        if self.grain == "hour" and whole is not None:
+            return self._to_hours(destination, whole, hours, lease)
+        return 0
+
+    def left_behind(self, destination: Destination) -> list[BlobItem]:
+        """The hours that a move to one file has left behind: it was cut short, or one of them changed."""
+        whole, hours = self._files(destination)
+        return hours if self.grain == "day" and whole is not None else []
+
+    def misplaced(self) -> list[Destination]:
+        """Some days that still have the other grain, the newest first; once there is none, nobody looks again."""
+        known = self.checkpoints.load(PUBLISHED, GRAIN)
+        if known.values.get(GRAIN) == self.grain:
+            return []
+        places = sorted(self._with_other_grain(), key=lambda place: str(place.day), reverse=True)
+        if not places:
+            self.checkpoints.save(known, {GRAIN: self.grain})
+        return places[:MOST_ASKED]
+
+    def _with_other_grain(self) -> Iterator[Destination]:
+        by_place = grouped(self.blobs.list(Container.POWERBI), lambda item: destination_of(item.name))
+        for place, items in by_place.items():
+            if place and place.day and any(_is_whole(item) == (self.grain == "hour") for item in items):
+                yield place
+
+    def _files(self, destination: Destination) -> tuple[BlobItem | None, list[BlobItem]]:
+        items = list(self.blobs.list(Container.POWERBI, destination.folder))
+        hours = [item for item in items if HOUR_PART.fullmatch(_file_name(item))]
+        return next(filter(_is_whole, items), None), hours
+
+    def _to_day(self, destination: Destination, hours: Sequence[BlobItem], lease: Lease) -> int:
+        rows = self._rows(destination.table, hours, lease)
+        self._put(destination.table, day_name(destination), rows, None)
+        for item in hours:
+            self.blobs.delete_unless_changed(Container.POWERBI, item)
+        return 1
+
+    def _rows(self, table: Table, items: Sequence[BlobItem], lease: Lease) -> Iterator[pa.Table]:
+        for item in items:
+            with spool() as file:
+                if self.blobs.copy_into(Container.POWERBI, item.name, file) != item.etag:
+                    raise Conflict(f"{item.name} was changed by somebody else")
+                groups = RowGroups(table, file)
+                for number in range(len(groups)):
+                    lease.renew()
+                    yield groups.read(number)
+
+    def _to_hours(self, destination: Destination, whole: BlobItem, hours: Sequence[BlobItem], lease: Lease) -> int:
+        """Each file replaces only what was listed before the day was read, so that no newer one is undone."""
+        table, there = destination.table, {item.name: item for item in hours}
+        with spool() as file:
+            etag = self.blobs.copy_into(Container.POWERBI, whole.name, file)
+            if etag is None:
+                raise Conflict(f"{whole.name} was moved by somebody else")
+            groups = RowGroups(table, file)
+            hours_found = _groups_by_hour(table, groups)
+            for hour, numbers in hours_found.items():
+                name = hour_name(destination, hour)
+                self._put(table, name, _rows_of_hour(table, groups, hour, numbers, lease), there.pop(name, None))
+        for item in (*there.values(), replace(whole, etag=etag)):
+            self.blobs.delete_unless_changed(Container.POWERBI, item)
+        return len(hours_found)
+
+    def _put(self, table: Table, name: str, rows: Iterable[pa.Table], there: BlobItem | None) -> None:
+        with spool() as new:
+            write_rows(table, ahead(rows), new)
+            new.seek(0)
+            etag = there.etag if there else None
+            self.blobs.put(Container.POWERBI, name, new, if_match=etag, if_absent=there is None)
+
+
+def _groups_by_hour(table: Table, groups: RowGroups) -> dict[int, list[int]]:
+    """The hours of which a file has rows, each with the row groups that hold them."""
+    found: dict[int, list[int]] = {}
+    for number in range(len(groups)):
+        part = groups.read(number, [table.day_column or ""])
+        for hour in pc.unique(hours_of(table, part)).to_pylist():
+            found.setdefault(hour, []).append(number)
+    return dict(sorted(found.items()))
+
+
+def _rows_of_hour(
+    table: Table, groups: RowGroups, hour: int, numbers: Sequence[int], lease: Lease
+) -> Iterator[pa.Table]:
+    for number in numbers:
+        lease.renew()
+        yield of_hour(table, groups.read(number), hour)
+
+
+def _is_whole(item: BlobItem) -> bool:
+    return _file_name(item) == DAY_PART
+
+
+def _file_name(item: BlobItem) -> str:
+    return item.name.rpartition("/")[2]
