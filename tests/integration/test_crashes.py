@@ -129,7 +129,8 @@ def test_a_crash_at_any_write_changes_nothing_in_the_end(account: str, when: str
         assert {row["log_version"] for row in stage.rows("fact_flow_session")} >= {"v1", "v2"}
         assert any(row["deleted_at_source_utc"] for row in stage.rows("fact_flow_session"))
         assert all(expected[name] for name in ("fact_flow_session", "fact_flow_action", "fact_audit_event"))
-        for writes in range(0, undisturbed.count, max(1, undisturbed.count // POINTS)):
+        # an account that was wiped takes a write or so less than a new one: the very last is no point to die at
+        for writes in range(0, undisturbed.count - POINTS, max(1, undisturbed.count // POINTS)):
             wipe(account)
             stage.clock.at = start
             again = Stage(stage.tenant, account, stage.clock)
