@@ -6,6 +6,7 @@
     python3 dev.py start [ARGS]     run the app until Ctrl-C
     python3 dev.py invoke NAME      run one function once
     python3 dev.py powerbi          write the Power BI project, its KPIs and the data dictionary anew
+    python3 dev.py bench [ARGS]     what the app costs, beside what else one could do
     python3 dev.py lint             ruff and pyright
     python3 dev.py infra WHAT       check, build or what-if of the templates; the last two need the Azure CLI
 
@@ -35,13 +36,14 @@ ROOT = Path(__file__).resolve().parent
 LOCAL = ROOT / ".local"
 UV_PYTHONS = LOCAL / "python"
 REQUIREMENTS = (ROOT / "requirements.txt", ROOT / "requirements-dev.txt")
+RIVALS = (ROOT / "requirements.txt", ROOT / "requirements-bench.txt")
 NODE_REQUIREMENTS = ROOT / "local" / "azurite" / "requirements.txt"
 WINDOWS = os.name == "nt"
 OLDEST = (3, 11)
 PREFERRED = (3, 13)  # what the app runs on in Azure
 PREFERRED_NAME = "3.13"
 
-COMMANDS = ("demo", "test", "start", "invoke", "powerbi", "lint", "infra")
+COMMANDS = ("demo", "test", "start", "invoke", "powerbi", "bench", "lint", "infra")
 PROBE = "import ensurepip, json, sys; print(json.dumps([sys.version_info[:3], sys._base_executable]))"
 PROBE_TIMEOUT_S = 20
 UV_INSTALL_TIMEOUT_S = 120
@@ -94,6 +96,8 @@ def run_command(command: str, args: list[str]) -> int:
         return lint(python)
     if command != "powerbi" and (command != "infra" or args == ["check"]):
         prepare_azurite(python, optional=command in ("start", "invoke"))
+    if command == "bench" and "--guard" not in args:
+        os.environ["FLOWTRAIL_BENCH_PYTHON"] = str(ready_rivals(python))
     module = "pytest" if command == "test" else f"local.{command}"
     return become([str(python), "-m", module, *args])
 
@@ -226,15 +230,28 @@ def ready_environment() -> Path:
     return python_in(environment)
 
 
-def set_up(environment: Path, python: Python, wanted: str) -> None:
+def ready_rivals(python: Path) -> Path:
+    """The Python that runs the app's rivals: apart, for with pandas beside it Arrow starts slower and larger."""
+    wanted = requirements_hash(RIVALS)
+    environment = LOCAL / python.parent.parent.name.replace("venv-", "venv-bench-")
+    if not is_ready(environment, wanted):
+        found = probe([str(python)])
+        if not found:
+            raise SetupError(f"{python} does not run")
+        with one_set_up_at_a_time():
+            set_up(environment, found, wanted, RIVALS)
+    return python_in(environment)
+
+
+def set_up(environment: Path, python: Python, wanted: str, files: Sequence[Path] = REQUIREMENTS) -> None:
     # no stamp while anything is under way: what was interrupted is made anew
     if not stamp_of(environment).is_file() or not python_in(environment).exists():
         with step(f"virtual environment of Python {python.name}"):
             shutil.rmtree(environment, ignore_errors=True)
             call([python.executable, "-m", "venv", str(environment)], "creating the virtual environment")
     stamp_of(environment).unlink(missing_ok=True)
-    with step("packages of " + " and ".join(path.name for path in REQUIREMENTS)):
-        pip_install(python_in(environment), *REQUIREMENTS)
+    with step("packages of " + " and ".join(path.name for path in files)):
+        pip_install(python_in(environment), *files)
     stamp_of(environment).write_text(wanted, "utf-8")
 
 
@@ -244,9 +261,9 @@ def pip_install(python: Path, *requirements: Path) -> None:
     call([str(python), "-m", "pip", "install", *flags, *files], "pip install")
 
 
-def requirements_hash() -> str:
+def requirements_hash(files: Sequence[Path] = REQUIREMENTS) -> str:
     digest = hashlib.sha256()
-    for path in REQUIREMENTS:
+    for path in files:
         if not path.is_file():
             raise SetupError(f"{path.name} is missing beside dev.py")
         digest.update(path.read_bytes())

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from local.desk import LOCAL, ROOT
 
+AZURITE = "local/azurite/requirements.txt"
 CHECKOV = "tests/infra/checkov/requirements.txt"
 PIN = re.compile(r"^(?P<name>[a-z0-9-]+)==(?P<version>[0-9][^ ;]*)(?: ; [^\\]+)? \\$")
 
@@ -40,7 +41,7 @@ def pinned(name: str) -> dict[str, list[str]]:
 
 
 def test_everything_is_pinned_with_hashes() -> None:
-    for name in ("requirements.txt", "requirements-dev.txt", "local/azurite/requirements.txt", CHECKOV):
+    for name in ("requirements.txt", "requirements-dev.txt", "requirements-bench.txt", AZURITE, CHECKOV):
         assert pinned(name)
         blocks = (ROOT / name).read_text().split("\n")
         assert all(

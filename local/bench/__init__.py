@@ -1,1 +1,1 @@
-"""What the app costs, measured: each module is run as `python -m local.bench.NAME`."""
+"""What the app costs, measured beside what else one could do: `python3 dev.py bench`."""
