@@ -1,6 +1,6 @@
 """What the app costs, beside what else one could do.
 
-    python3 dev.py bench [CASE…] [--quick] [--write] [--guard]
+    python3 dev.py bench [CASE…] [--quick] [--rounds N] [--write] [--guard]
 
 Every case makes its data from a seed and runs each way in fresh processes, in turns. Without names all cases run.
 """
@@ -34,7 +34,7 @@ def main() -> int:
         print(f"{name}: {value}")
     outcomes: dict[str, Outcome] = {}
     for name in options.cases or CASES:
-        outcomes[name] = run_case(CASES[name], quick=options.quick, say=_say)
+        outcomes[name] = run_case(CASES[name], quick=options.quick, most_rounds=options.rounds, say=_say)
         print("\n".join(_shown(outcomes[name])), flush=True)
     print("\n".join(goals(outcomes)))
     if options.write:
@@ -68,6 +68,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="dev.py bench", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"some of {', '.join(CASES)}")
     parser.add_argument("--quick", action="store_true", help="small and once: to see that all of it runs")
+    parser.add_argument("--rounds", type=int, default=99, help="at most so many, where a case has more")
     parser.add_argument("--write", action="store_true", help=f"all cases, then {_relative(PAGE)} anew")
     parser.add_argument("--guard", action="store_true", help="only whether the hot paths are still far ahead")
     options = parser.parse_args()

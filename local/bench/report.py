@@ -18,10 +18,10 @@ PICTURE = "benchmarks.svg"
 INTRO = """# Benchmarks
 
 Written by `python3 dev.py bench --write`; nothing here is typed in. The data comes from a seed; each way runs in
-fresh processes, in turns, several times; all figures are medians. **The ratios are the result**: the CPU time of
-another way divided by Flowtrail's, in the same round, so above 1 Flowtrail is faster. Seconds are those of one
-machine, and of whatever else it had to do. *Peak* is the most memory of a fresh process above what it had before
-the work.
+fresh processes, in turns, in as many rounds as each case says; all figures are medians. **The ratios are the
+result**: the CPU time of another way divided by Flowtrail's, in the same round, so above 1 Flowtrail is faster.
+Seconds are those of one machine, and of whatever else it had to do. *Peak* is the most memory of a fresh process
+above what it had before the work.
 
 The plain ways do less: they neither nest actions nor hide values, keep no counts and merge nothing. Made-up text
 repeats more than real text, so that files come out smaller than real ones; the ratios of time hold.
@@ -59,7 +59,9 @@ def lines_of(outcome: Outcome) -> Iterator[str]:
     yield f"### {outcome.case.title}"
     yield ""
     volume = f", {size.bytes / MEBIBYTE:,.1f} MiB" if size.bytes else ""
-    yield f"`{outcome.case.name}`: {size.units:,} {outcome.case.unit}{volume}. {outcome.case.note}".strip()
+    rounds = f"{outcome.rounds} rounds" if outcome.rounds > 1 else "one round"
+    told = f"{size.units:,} {outcome.case.unit}{volume}; {rounds}. {outcome.case.note}"
+    yield f"`{outcome.case.name}`: {told.strip()}"
     yield ""
     yield f"| way | CPU | wall | CPU beside Flowtrail's | {outcome.case.unit} a second | MiB a second | peak |"
     yield "|---|---|---|---|---|---|---|"

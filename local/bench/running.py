@@ -41,6 +41,7 @@ class Outcome:
 
     case: Case
     size: Size
+    rounds: int
     results: dict[str, Result]
     failed: dict[str, str]
 
@@ -52,11 +53,11 @@ class WayFailed(RuntimeError):
     """A way ended with an error; the message is its last line."""
 
 
-def run_case(case: Case, *, quick: bool, say: Callable[[str], None]) -> Outcome:
+def run_case(case: Case, *, quick: bool, most_rounds: int, say: Callable[[str], None]) -> Outcome:
     ways = case.ways
     costs: dict[str, list[Cost]] = {way.name: [] for way in ways}
     failed: dict[str, str] = {}
-    rounds = 1 if quick else case.rounds
+    rounds = min(case.rounds, 1 if quick else most_rounds)
     with _prepared(case, quick=quick) as (folder, size):
         say(f"{case.title}: {size.units:,} {case.unit}")
         for number in range(rounds):
@@ -67,7 +68,7 @@ def run_case(case: Case, *, quick: bool, say: Callable[[str], None]) -> Outcome:
                     costs[way.name].append(_cost(case, way, folder))
                 except WayFailed as error:
                     failed[way.name] = str(error)
-    return Outcome(case, size, _results(costs), failed)
+    return Outcome(case, size, rounds, _results(costs), failed)
 
 
 def run_best(case: Case, names: tuple[str, ...], rounds: int) -> dict[str, float]:

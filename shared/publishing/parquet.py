@@ -26,7 +26,7 @@ def write_rows(table: Table, parts: Iterable[pa.Table], sink: IO[bytes]) -> int:
 
     Snappy, data page v1, dictionary and plain encodings: newer encodings failed in the Power BI service while
     Desktop read them (polars issue 18819). Labels are written from the dictionaries that they were read with,
-    and long texts get no statistics: both together halve the work of writing (`local.bench.publishing`).
+    and long texts get no statistics: both together halve the work of writing (`dev.py bench publish-100k`).
     """
     rows = 0
     with _writer(table, sink) as writer:
