@@ -38,7 +38,7 @@ def main() -> int:
         print("\n".join(_shown(outcomes[name])), flush=True)
     print("\n".join(goals(outcomes)))
     if options.write:
-        write(outcomes, machine)
+        write(outcomes, machine, quick=options.quick)
     return 1 if any(outcome.failed for outcome in outcomes.values()) else 0
 
 
@@ -49,8 +49,8 @@ def _shown(outcome: Outcome) -> list[str]:
     return list(lines_of(outcome))
 
 
-def write(outcomes: dict[str, Outcome], machine: list[tuple[str, str]]) -> None:
-    PAGE.write_text(document(outcomes, machine), "utf-8")
+def write(outcomes: dict[str, Outcome], machine: list[tuple[str, str]], *, quick: bool) -> None:
+    PAGE.write_text(document(outcomes, machine, quick=quick), "utf-8")
     steps = outcomes["day"].cost(APP).figures["steps"]
     (DOCS / PICTURE).write_text(profile(steps), "utf-8")
     print(f"Wrote {_relative(PAGE)} and {_relative(DOCS / PICTURE)}")
@@ -74,8 +74,8 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     if unknown := [name for name in options.cases if name not in CASES]:
         parser.error(f"there is no case {', '.join(unknown)}")
-    if options.write and (options.cases or options.quick):
-        parser.error("--write takes all cases, at their full size")
+    if options.write and options.cases:
+        parser.error("--write takes all cases")
     return options
 
 

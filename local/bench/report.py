@@ -39,6 +39,9 @@ $ python3 dev.py bench --guard              # only whether the two hot paths are
 What the rivals need is pinned in `requirements-bench.txt` and installed under `.local/` by this command alone,
 apart from the app's own packages: with pandas beside it Arrow starts slower.
 """
+QUICK = """**This page is from a quick run**: small data, once. It shows that everything runs; sizes in the titles
+and in the goals are those of a full run, so that no goal is decided here.
+"""
 GUARD = """## The guard
 
 `dev.py bench --guard` compares the app with the plain way on a log of 10,000 actions and on content blobs of which
@@ -150,10 +153,21 @@ def _yield_of(what: str, count: int, steps: Mapping[str, Any], names: Iterable[s
     )
 
 
-def document(outcomes: Outcomes, facts: Iterable[tuple[str, str]]) -> str:
-    """The page."""
+def document(outcomes: Outcomes, facts: Iterable[tuple[str, str]], *, quick: bool) -> str:
+    """The page; one of a quick run says so."""
     machine = [f"| {name} | {value} |" for name, value in facts]
-    parts = [INTRO, "## On what\n", "| | |", "|---|---|", *machine, "", "## Goals\n", *goals(outcomes), ""]
+    parts = [
+        INTRO,
+        *([QUICK] if quick else []),
+        "## On what\n",
+        "| | |",
+        "|---|---|",
+        *machine,
+        "",
+        "## Goals\n",
+        *goals(outcomes),
+        "",
+    ]
     parts += ["## Cold start\n", *starting(outcomes["cold-start"]), ""]
     parts += ["## Fetching\n", *fetching(outcomes), ""]
     parts += ["## The whole app\n", *day(outcomes["day"]), "", PRICES]
