@@ -260,12 +260,12 @@ def read_one(folder: Path, _stack: ExitStack) -> Work:
 
 
 def rewrite_one(folder: Path, _stack: ExitStack) -> Work:
-    from shared.publishing.parquet import iter_encoded, write_rows  # noqa: PLC0415 - as above
+    from shared.publishing.parquet import read_encoded, write_rows  # noqa: PLC0415 - as above
     from shared.schema import FACT_FLOW_ACTION  # noqa: PLC0415
 
     def rewrite(path: Path) -> None:
         with path.open("rb") as file, (folder / "new.parquet").open("wb") as sink:
-            write_rows(FACT_FLOW_ACTION, iter_encoded(FACT_FLOW_ACTION, file), sink)
+            write_rows(FACT_FLOW_ACTION, [read_encoded(FACT_FLOW_ACTION, file)], sink)
 
     rewrite(_first_staged(folder))
     return lambda: rewrite(folder / "one.parquet")
