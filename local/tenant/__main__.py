@@ -50,6 +50,7 @@ def addresses(tenant: Tenant) -> dict[str, Any]:
     return {
         "environments": [address._asdict() for address in tenant.environments],
         "activity_url": tenant.activity_url,
+        "graph_url": tenant.graph_url,
         "control_url": tenant.control_url,
         "identity_endpoint": tenant.identity_endpoint,
         "identity_header": tenant.identity_header,

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from local.tenant.wire import Request, Response
 
-Service = Literal["dataverse", "activity", "identity", "control"]
+Service = Literal["dataverse", "activity", "identity", "control", "graph"]
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,7 @@ class Identity:
     tokens: Tokens
     header: str
     feed_audience: str
+    graph_audience: str
 
     def answer(self, request: Request) -> Response:
         asked = {name: values[-1] for name, values in parse_qs(request.query).items()}
@@ -117,7 +118,8 @@ class Identity:
         return None
 
     def _token(self, resource: str) -> Response:
-        roles = self.world.feed_roles if resource.rstrip("/") == self.feed_audience else ()
+        by_audience = {self.feed_audience: self.world.feed_roles, self.graph_audience: self.world.graph_roles}
+        roles = by_audience.get(resource.rstrip("/"), ())
         token, expires_on = self.tokens.issue(self.world, resource, roles)
         answer = {
             "access_token": token,

@@ -15,6 +15,8 @@ class Limits:
     Dataverse's real figures, per user and server: 6000 requests in 300 s, fewer than 52 at a time
     (Microsoft's service protection limits). The activity API's: 2000 requests a minute and tenant.
     Without a PublisherIdentifier a call counts into a small quota that all such callers share.
+    Graph's audit search: 200 submissions a day, a million records of a query (throttling limits); a query takes
+    `search_s`, and one that finds more than `search_records` succeeds with that many, and says so or not.
     """
 
     dataverse_requests: int | None = None
@@ -24,6 +26,12 @@ class Limits:
     activity_calls_without_publisher: int | None = None
     listing_page_size: int = 50
     token_lifetime_s: float = 86_400.0
+    search_s: float = 1_500.0
+    search_kept_s: float = 30 * 86_400.0
+    search_submissions_per_day: int | None = None
+    search_records: int | None = None
+    search_tells_its_limit: bool = True
+    search_page_size: int = 100
 
 
 @dataclass

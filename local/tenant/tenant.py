@@ -22,6 +22,7 @@ from local.tenant.dataverse import Dataverse
 from local.tenant.faults import Faults, Service
 from local.tenant.identity import ENDPOINT_PATH, Identity, Tokens, presented_audience
 from local.tenant.limits import Concurrency, Limits, SlidingWindow
+from local.tenant.search import AuditSearch, Search
 from local.tenant.truth import Served, Truth
 from local.tenant.wire import Handler, Request, Response, Server, json_response
 from local.tenant.world import World
@@ -122,7 +123,8 @@ class Tenant:
         self._names = [environment.name for environment in world.environments]
         self._server = Server([partial(self._answer, service) for service in self._services()], ports)
         origins = [f"http://127.0.0.1:{number}" for number in self._server.ports]
-        *self._origins, self.activity_url, self._identity_origin, self.control_url = origins
+        *self._origins, self.activity_url, self._identity_origin, self.control_url, self.graph_url = origins
+        self._searches: dict[str, Search] = {}
         self.world = world
 
     @property
@@ -141,7 +143,8 @@ class Tenant:
         self._truth = Truth(world, self._served)
         feed = (self.activity_url, self.clock, self._tokens, self._limits)
         self._activity = Activity(world, self._subscriptions, *feed)
-        self._identity = Identity(world, self._tokens, self.identity_header, self.activity_url)
+        self._identity = Identity(world, self._tokens, self.identity_header, self.activity_url, self.graph_url)
+        self._search = AuditSearch(world, self._searches, self.graph_url, self.clock, self._tokens, self._limits)
         self._dataverse = {
             environment.name: Dataverse(world, environment, origin, self.clock, self._tokens)
             for environment, origin in zip(world.environments, self._origins, strict=True)
@@ -196,6 +199,7 @@ class Tenant:
             "TENANT_ID": self.tenant_id,
             "AZURE_CLIENT_ID": self.client_id,
             "MANAGEMENT_API_URL": self.activity_url,
+            "GRAPH_API_URL": self.graph_url,
             "IDENTITY_ENDPOINT": self.identity_endpoint,
             "IDENTITY_HEADER": self.identity_header,
             "HISTORY_START": f"{self._world.history_start:%Y-%m-%d}",
@@ -223,6 +227,7 @@ class Tenant:
         yield _Service("activity", None, self._answer_activity, *free)
         yield _Service("identity", None, self._answer_identity, *free)
         yield _Service("control", None, self._control, *free)
+        yield _Service("graph", None, self._answer_search, *free)
 
     # The services are looked up for each request, because another world brings others.
 
@@ -231,6 +236,9 @@ class Tenant:
 
     def _answer_activity(self, request: Request) -> Response:
         return self._activity.answer(request)
+
+    def _answer_search(self, request: Request) -> Response:
+        return self._search.answer(request)
 
     def _answer_identity(self, request: Request) -> Response:
         return self._identity.answer(request)

@@ -257,6 +257,7 @@ class World:
     subscriptions: Mapping[str, bool] = field(default_factory=dict)
     feed_roles: tuple[str, ...] = ("ActivityFeed.Read",)
     unified_auditing: bool = True
+    graph_roles: tuple[str, ...] = ("AuditLogsQuery.Read.All",)
 
 
 def as_time(value: datetime | str) -> datetime:
