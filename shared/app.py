@@ -12,6 +12,7 @@ from shared.settings import Environment, Settings
 
 if TYPE_CHECKING:
     from shared.audit.feed import ActivityFeed
+    from shared.audit.graph import AuditSearch
     from shared.dataverse.profile import Profile
     from shared.dataverse.users import UserNames
     from shared.dataverse.web_api import WebApi
@@ -196,3 +197,13 @@ class App:
         pace = Pace(self.clock, ACTIVITY_REQUESTS_PER_MINUTE)
         api = Api(root, ACTIVITY, self.tokens, self.transport, self.clock, Cooldown(self.clock), pace)
         return ActivityFeed(api, self.settings.tenant_id)
+
+    @cached_property
+    def audit_search(self) -> AuditSearch:
+        from shared.audit.graph import AuditSearch
+        from shared.net.api import Api
+        from shared.net.policy import GRAPH
+        from shared.net.throttle import Cooldown
+
+        root = self.settings.graph_root
+        return AuditSearch(Api(root, GRAPH, self.tokens, self.transport, self.clock, Cooldown(self.clock)))

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from cronsim import CronSim, CronSimError
 
-from shared.clouds import ACTIVITY_ROOTS
+from shared.clouds import ACTIVITY_ROOTS, GRAPH_ROOTS
 from shared.errors import SettingsError
 from shared.times import parse_utc
 
@@ -76,8 +76,14 @@ SETTINGS = (
     ),
     Setting("RAW_AUDIT", "audit records kept as received: kept, all or off", "kept"),
     Setting("AUDIT_REPLAY", "days to read once more from raw, like 2026-05-01/2026-05-07; empty: none", ""),
+    Setting(
+        "AUDIT_SEARCH",
+        "search for what the feed lacks: off, a day like 2026-05-01 (everything since), monthly, or both",
+        "off",
+    ),
     Setting("PUBLISH_GRAIN", "day: one file a table and day; hour: up to 24", "day"),
     Setting("MANAGEMENT_API_URL", "root of the Management Activity API; empty: the one of CLOUD", ""),
+    Setting("GRAPH_API_URL", "root of Microsoft Graph; empty: the one of CLOUD", ""),
 )
 DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
 
@@ -130,6 +136,14 @@ class Replay:
 
 
 @dataclass(frozen=True)
+class Search:
+    """What is searched for in the audit log: everything since a UTC day, once, and each month that is over."""
+
+    since: date | None = None
+    monthly: bool = False
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything an operator can set, checked."""
 
@@ -148,8 +162,10 @@ class Settings:
     audit_workloads: frozenset[str]
     raw_audit: str
     audit_replay: Replay | None
+    audit_search: Search
     publish_grain: str
     activity_root: str
+    graph_root: str
 
 
 class _Reader:
@@ -197,8 +213,10 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         audit_workloads=reader.read("AUDIT_WORKLOADS", _workloads, frozenset()),
         raw_audit=reader.read("RAW_AUDIT", _one_of(("kept", "all", "off")), "kept"),
         audit_replay=reader.read("AUDIT_REPLAY", _optional_replay, None),
+        audit_search=reader.read("AUDIT_SEARCH", _search, Search()),
         publish_grain=reader.read("PUBLISH_GRAIN", _one_of(("day", "hour")), "day"),
         activity_root=reader.read("MANAGEMENT_API_URL", _optional(_origin), "") or ACTIVITY_ROOTS[cloud],
+        graph_root=reader.read("GRAPH_API_URL", _optional(_origin), "") or GRAPH_ROOTS[cloud],
     )
     if reader.problems:
         raise SettingsError(tuple(reader.problems))
@@ -390,3 +408,15 @@ def _optional_replay(text: str) -> Replay | None:
     if len(days) > 2 or last < first:  # noqa: PLR2004 - a range has two ends
         raise ValueError(f"is {text!r}; it takes a first day and a last day that is not before it")
     return Replay(first, last, text)
+
+
+def _search(text: str) -> Search:
+    words = [word for word in _names(text.lower()) if word != "off"]
+    days = [word for word in words if word != "monthly"]
+    try:
+        since = date.fromisoformat(days[0]) if days else None
+    except ValueError:
+        since = date.max
+    if len(days) > 1 or (since and since >= datetime.now(UTC).date()):
+        raise ValueError(f"is {text!r}; it is off, a day in the past like 2026-05-01, monthly, or day and monthly")
+    return Search(since, "monthly" in words)

@@ -14,6 +14,7 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared.audit.cursor import RETENTION
+from shared.audit.feed import ContentBlob
 from shared.audit.forgiveness import after_failure
 from shared.audit.reading import Reading, as_array, read_blob, told
 from shared.batches import grouped
@@ -22,7 +23,7 @@ from shared.errors import Defer, FlowtrailError, Skip, Stop, Throttled, Unreadab
 from shared.publishing.parquet import rows_of
 from shared.publishing.staging import Destination
 from shared.schema import FACT_AUDIT_EVENT
-from shared.state.journal import Gap
+from shared.state.journal import BLOB_LOST, Gap
 from shared.state.ledger import BlobStatus, LedgerEntry, earliest_day, row_of
 from shared.state.names import Container
 
@@ -130,31 +131,16 @@ class Collector:
         try:
             reading = read_blob(body, entry.blob, self.app.settings.audit_workloads, self.app.clock.now())
         except Unreadable as error:
-            self._put_raw(entry, "unreadable/audit", body)
+            put_raw(self.app, entry.blob, "unreadable/audit", body)
             self._failed(entry, error)
         except Exception as error:
             log.exception("Content blob %s can't be read", entry.content_id)
-            self._put_raw(entry, "unreadable/audit", body)
+            put_raw(self.app, entry.blob, "unreadable/audit", body)
             self._failed(entry, Unreadable(f"{type(error).__name__}: {error}"))
         else:
-            self._keep_raw(entry, reading, body)
+            keep_raw(self.app, entry.blob, reading, body)
             return Fetched(self._done(entry, reading, len(body)), reading.rows, reading.dropped, reading.unknown)
         return None
-
-    def _keep_raw(self, entry: LedgerEntry, reading: Reading, body: bytes) -> None:
-        """Keep what the setting `RAW_AUDIT` wants kept as received, and always what could not be read."""
-        rule = self.app.settings.raw_audit
-        if rule == "all":
-            self._put_raw(entry, "audit", body)
-        elif rule == "kept" and reading.kept:
-            self._put_raw(entry, "audit", as_array(reading.kept))
-        if reading.failed:
-            log.error("%d records of content blob %s can't be read", len(reading.failed), entry.content_id)
-            self._put_raw(entry, "unreadable/audit", b"\n".join(reading.failed))
-
-    def _put_raw(self, entry: LedgerEntry, folder: str, body: bytes) -> None:
-        name = f"{folder}/{entry.content_type}/date={entry.created_utc.date()}/{row_of(entry.content_id)}.json.gz"
-        self.app.storage.blobs.put(Container.RAW, name, gzip.compress(body, 6, mtime=0))
 
     def _done(self, entry: LedgerEntry, reading: Reading, size: int) -> LedgerEntry:
         return replace(
@@ -221,7 +207,7 @@ class Collector:
                 source=self.content_type,
                 from_utc=collected_from(entry),
                 to_utc=entry.created_utc,
-                kind="content blob lost",
+                kind=BLOB_LOST,
                 subject=entry.content_id,
                 reason=reason,
                 noticed_utc=self.app.clock.now(),
@@ -233,6 +219,23 @@ def stage_events(app: App, rows: Sequence[dict[str, Any]], holds: Sequence[str])
     """Stage events, one file for each day; `holds` says what they were made from."""
     for day, group in grouped(rows, _day).items():
         app.staging.put(Destination(FACT_AUDIT_EVENT, day), [rows_of(FACT_AUDIT_EVENT, group)], holds)
+
+
+def keep_raw(app: App, blob: ContentBlob, reading: Reading, body: bytes) -> None:
+    """Keep what the setting `RAW_AUDIT` wants kept as received, and always what could not be read."""
+    rule = app.settings.raw_audit
+    if rule == "all":
+        put_raw(app, blob, "audit", body)
+    elif rule == "kept" and reading.kept:
+        put_raw(app, blob, "audit", as_array(reading.kept))
+    if reading.failed:
+        log.error("%d records of content blob %s can't be read", len(reading.failed), blob.content_id)
+        put_raw(app, blob, "unreadable/audit", b"\n".join(reading.failed))
+
+
+def put_raw(app: App, blob: ContentBlob, folder: str, body: bytes) -> None:
+    name = f"{folder}/{blob.content_type}/date={blob.created.date()}/{row_of(blob.content_id)}.json.gz"
+    app.storage.blobs.put(Container.RAW, name, gzip.compress(body, 6, mtime=0))
 
 
 def collected_from(entry: LedgerEntry) -> datetime:

@@ -12,13 +12,14 @@ from shared.audit.collector import Collector
 from shared.audit.cursor import CURSOR, FeedCursor, read_feed_cursor, to_list
 from shared.audit.feed import ContentBlob
 from shared.audit.replay import replay
+from shared.audit.searching import backfill, search_months
 from shared.clock import Deadline
 from shared.errors import Defer, Skip, Stop
 from shared.functions.sources import Tally, Work, each_source
 from shared.intervals import Interval, pieces
 from shared.net.api import NotSubscribed, StartAgain
 from shared.state.checkpoints import Checkpoint
-from shared.state.journal import Gap
+from shared.state.journal import CONTENT_EXPIRED, SUBSCRIPTION_DISABLED, Gap
 
 log = logging.getLogger("flowtrail")
 
@@ -33,6 +34,10 @@ def run(app: App) -> None:
     sources: dict[str, Work] = {name: partial(poll_content_type, app, name) for name in types}
     if app.settings.audit_replay:
         sources |= {f"replay of {name}": partial(replay, app, name) for name in types}
+    if app.settings.audit_search.since:
+        sources["backfill by search"] = partial(backfill, app)
+    if app.settings.audit_search.monthly:
+        sources["monthly search"] = partial(search_months, app)
     each_source(app, FUNCTION, sources, deadline)
 
 
@@ -106,7 +111,7 @@ class _Poll:
         whole, missed = to_list(self.cursor, self.now)
         if missed:
             reason = "The app was not able to list it for almost seven days."
-            self._note_gap(missed, "audit content expired", reason)
+            self._note_gap(missed, CONTENT_EXPIRED, reason)
             self._save(replace(self.cursor, watermark=missed.end))
         if whole is None:
             return
@@ -128,7 +133,7 @@ class _Poll:
         """What happens while there is no subscription can never be fetched (API reference): a gap."""
         if lapse := self.cursor.lapse:
             reason = "The subscription was disabled at the service; it has been started again."
-            self._note_gap(lapse, "subscription disabled", reason)
+            self._note_gap(lapse, SUBSCRIPTION_DISABLED, reason)
 
     def _note_gap(self, missing: Interval, kind: str, reason: str) -> None:
         self.app.journal.lost(

@@ -131,3 +131,17 @@ ACTIVITY = Policy(
 """Source: Office 365 Management Activity API reference, "Errors", and its troubleshooting guide (AF429 comes as
 HTTP 403; AF20024, which means that the subscription is on already, is in neither).
 """
+
+GRANT_SEARCH = Rule(
+    Act.STOP, "Grant the app role AuditLogsQuery.Read.All to the app's identity: infra/grant-audit --search."
+)
+
+GRAPH = Policy(
+    "Microsoft Graph",
+    by_code={},
+    by_status={
+        400: Rule(Act.RESTART),
+        403: GRANT_SEARCH,
+    },
+)
+"""Source: Microsoft Graph, "Error responses". What is refused with 400 can be an old link to a next page."""

@@ -21,7 +21,14 @@ HEARTBEAT = "heartbeat"
 THE_APP = "app"
 DELETED_AT_SOURCE = "runs deleted at the source"
 TAKEN_LATE = "runs taken late"
-HARMLESS = frozenset({DELETED_AT_SOURCE, TAKEN_LATE})
+CONTENT_EXPIRED = "audit content expired"
+SUBSCRIPTION_DISABLED = "subscription disabled"
+BLOB_LOST = "content blob lost"
+BROUGHT_BY_SEARCH = "missing from the feed, brought by search"
+FILLED_BY_SEARCH = "filled by search"
+SEARCH_INCOMPLETE = "search incomplete"
+LOSSES_OF_THE_FEED = frozenset({CONTENT_EXPIRED, SUBSCRIPTION_DISABLED, BLOB_LOST})
+HARMLESS = frozenset({DELETED_AT_SOURCE, TAKEN_LATE, BROUGHT_BY_SEARCH, FILLED_BY_SEARCH})
 """Kinds of gaps that cost nothing: what they tell of is kept here."""
 LONGEST_TEXT = 2000
 LONGEST_KEY = 100

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 from support import ORIGIN, REQUIRED, settings_with
 
 from shared.clouds import ACTIVITY_ROOTS
 from shared.errors import SettingsError
-from shared.settings import SETTINGS, Environment, load_settings, parse_environments
+from shared.settings import SETTINGS, Environment, Search, load_settings, parse_environments
 
 CONTRACT = {
     "ENVIRONMENTS",
@@ -45,7 +47,7 @@ def problems(**environ: str) -> tuple[str, ...]:
 
 
 def test_the_settings_are_those_of_the_contract() -> None:
-    assert {setting.name for setting in SETTINGS} == CONTRACT | {"AUDIT_REPLAY"}
+    assert {setting.name for setting in SETTINGS} == CONTRACT | {"AUDIT_REPLAY", "AUDIT_SEARCH", "GRAPH_API_URL"}
 
 
 @pytest.mark.parametrize(
@@ -71,6 +73,33 @@ def test_no_replay_is_ordered_by_itself() -> None:
 )
 def test_days_that_are_none(text: str) -> None:
     assert problems(AUDIT_REPLAY=text)[0].startswith("AUDIT_REPLAY is")
+
+
+@pytest.mark.parametrize(
+    ("text", "search"),
+    [
+        ("", Search()),
+        ("off", Search()),
+        ("2026-05-01", Search(date(2026, 5, 1))),
+        ("Monthly", Search(monthly=True)),
+        ("2026-05-01 monthly", Search(date(2026, 5, 1), monthly=True)),
+    ],
+)
+def test_what_is_searched_for(text: str, search: Search) -> None:
+    assert settings_with(AUDIT_SEARCH=text).audit_search == search
+
+
+@pytest.mark.parametrize("text", ["on", "2026-13-01", "2026-05-01 2026-06-01", "9999-01-01"])
+def test_a_search_that_can_not_be(text: str) -> None:
+    assert problems(AUDIT_SEARCH=text)[0].startswith("AUDIT_SEARCH is")
+
+
+def test_graph_has_a_root_in_each_cloud() -> None:
+    roots = {cloud: settings_with(CLOUD=cloud).graph_root for cloud in ACTIVITY_ROOTS}
+    assert roots["commercial"] == roots["gcc"] == "https://graph.microsoft.com"
+    assert roots["gcchigh"] == "https://graph.microsoft.us"
+    assert roots["dod"] == "https://dod-graph.microsoft.us"
+    assert settings_with(GRAPH_API_URL="http://127.0.0.1:9").graph_root == "http://127.0.0.1:9"
 
 
 def test_defaults() -> None:

@@ -1,0 +1,285 @@
+"""Bringing audit events through the search of Microsoft Graph: what the feed has no more or missed."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Any
+
+from shared.audit.collector import keep_raw, stage_events
+from shared.audit.feed import ContentBlob
+from shared.audit.graph import CANCELLED, FAILED, SUCCEEDED, AuditSearch, Page, record_types_of
+from shared.audit.reading import as_array, read_blob
+from shared.audit.search_plan import Piece, Plan, midnight, new_plan, next_month, read_plan
+from shared.batches import grouped
+from shared.clock import Deadline
+from shared.errors import Missing, Throttled
+from shared.intervals import Interval, gaps
+from shared.net.api import StartAgain
+from shared.publishing.parquet import iter_rows
+from shared.publishing.staging import Destination, spool
+from shared.schema import FACT_AUDIT_EVENT
+from shared.state.checkpoints import Checkpoint
+from shared.state.journal import (
+    BROUGHT_BY_SEARCH,
+    FILLED_BY_SEARCH,
+    LOSSES_OF_THE_FEED,
+    SEARCH_INCOMPLETE,
+    Gap,
+)
+from shared.state.names import Container
+
+if TYPE_CHECKING:
+    from shared.app import App
+    from shared.functions.sources import Tally
+
+log = logging.getLogger("flowtrail")
+
+PLACE = "auditsearch"
+BACKFILL, MONTHLY = "backfill", "monthly"
+CONTENT_TYPE = "Audit.General"
+SEARCHED = "search-"
+"""What `content_id` begins with where an event came through a search; the id of the query follows."""
+MOST_NEW_QUERIES = 2
+"""In one run: the service grants 200 a day and tenant at least (Microsoft Graph, throttling limits)."""
+RESERVE_S = 60.0
+LATEST = timedelta(days=7)
+"""How much older than the blob that brings it an event is at most (measured by others: all within seven days)."""
+
+
+def backfill(app: App, deadline: Deadline, tally: Tally) -> None:
+    """Bring everything since the day that `AUDIT_SEARCH` names, once: a plan that is done is not repeated."""
+    since = app.settings.audit_search.since
+    if since is None:
+        return
+    place = app.checkpoints.load(PLACE, BACKFILL)
+    plan, order = read_plan(place.values), since.isoformat()
+    if plan is None or plan.order != order:
+        plan = new_plan(order, datetime.combine(since, time(), UTC), midnight(app.clock.now()))
+    _Search(app, place, plan, deadline, tally).run()
+
+
+def search_months(app: App, deadline: Deadline, tally: Tally) -> None:
+    """Search each month that is over, and tell what the feed did not bring of it."""
+    place, now = app.checkpoints.load(PLACE, MONTHLY), app.clock.now()
+    plan = next_month(read_plan(place.values), app.journal.first_seen(now), now)
+    if plan is not None:
+        _Search(app, place, plan, deadline, tally, compares=True).run()
+
+
+class _Search:
+    """Works on a plan, within the deadline; each step is remembered after what it brought is durable."""
+
+    def __init__(
+        self,
+        app: App,
+        place: Checkpoint,
+        plan: Plan,
+        deadline: Deadline,
+        tally: Tally,
+        *,
+        compares: bool = False,
+    ) -> None:
+        self.app = app
+        self.place = place
+        self.plan = plan
+        self.deadline = deadline
+        self.tally = tally
+        self.compares = compares
+        self.service: AuditSearch = app.audit_search
+        self.new_queries_left = MOST_NEW_QUERIES
+        self._known: dict[date, set[str]] = {}
+
+    def run(self) -> None:
+        if self.plan.is_done and self.plan.told:
+            return
+        self.tally.window_from_utc, self.tally.window_to_utc = self.plan.start, self.plan.end
+        self._save(self.plan.extended())
+        try:
+            self._advance_all()
+        except Throttled as error:
+            self.tally.finished = False
+            log.warning("The audit search pauses: %s", error)
+        self._tell_progress()
+
+    def _advance_all(self) -> None:
+        for piece in self.plan.pieces:
+            if self._is_late():
+                return
+            self._advance(piece)
+
+    def _is_late(self) -> bool:
+        late = self.deadline.remaining_s < RESERVE_S
+        self.tally.finished = self.tally.finished and not late
+        return late
+
+    def _advance(self, piece: Piece) -> None:
+        if piece.next:
+            self._read(piece)
+        elif piece.query_id:
+            self._look(piece)
+        elif self.new_queries_left and piece.may_be_asked(self.app.clock.now()):
+            self._ask(piece)
+
+    def _ask(self, piece: Piece) -> None:
+        self.new_queries_left -= 1
+        types = record_types_of(self.app.settings.audit_workloads)
+        query_id = self.service.ask(piece.window, types, self.deadline)
+        self._swap(piece, replace(piece, query_id=query_id, asked_utc=self.app.clock.now()))
+
+    def _look(self, piece: Piece) -> None:
+        """Ask how a query is: read it, cut its time in two, or ask anew."""
+        try:
+            query = self.service.look(piece.query_id, self.deadline)
+        except Missing:
+            return self._again(piece, "the service no longer keeps it")
+        if query.status == SUCCEEDED:
+            first = self.service.first_page(piece.query_id)
+            whole = replace(piece, next=first, read=0, about=query.about, cut=query.is_cut)
+            if whole.cut and whole.halves():
+                return self._split(piece, whole.shortfall())
+            return self._read(self._swap(piece, whole))
+        if query.status in (FAILED, CANCELLED):
+            return self._again(piece, f"the service says {query.status}")
+        if piece.is_overdue(self.app.clock.now()):
+            return self._again(piece, f"it is {query.status} since {piece.asked_utc}")
+        return None
+
+    def _read(self, piece: Piece) -> None:
+        """Take page after page; the place is kept after each, and after the last it is seen whether all came."""
+        seen: set[str] = set()
+        while not self._is_late():
+            try:
+                page = self.service.page(piece.next, self.deadline)
+            except (Missing, StartAgain) as error:
+                return self._again(piece, str(error))
+            self._keep(piece, page)
+            read = replace(piece, next=page.next, read=piece.read + len(page.records))
+            if not page.next:
+                return self._close(piece, read)
+            seen.add(piece.next)
+            if page.next in seen:
+                return self._again(piece, "its pages go round in a circle")
+            piece = self._swap(piece, read)
+        return None
+
+    def _keep(self, piece: Piece, page: Page) -> None:
+        """Stage the wanted records of a page, in the same way as those of a content blob."""
+        app, asked = self.app, piece.asked_utc or self.app.clock.now()
+        blob = ContentBlob(f"{SEARCHED}{piece.query_id}", CONTENT_TYPE, "", asked, asked)
+        body = as_array(page.records)
+        reading = read_blob(body, blob, app.settings.audit_workloads, app.clock.now())
+        if self.compares:
+            self._tell_missed(piece, reading.rows)
+        link = hashlib.sha256(piece.next.encode()).hexdigest()[:12]
+        keep_raw(app, replace(blob, content_id=f"{blob.content_id}-{link}"), reading, body)
+        stage_events(app, reading.rows, [PLACE, piece.query_id, link])
+        self.tally.rows_read += len(page.records)
+        self.tally.rows_written += len(reading.rows)
+        self.tally.rows_failed += len(reading.failed)
+
+    def _close(self, piece: Piece, read: Piece) -> None:
+        if short := read.shortfall():
+            self._split(piece, short)
+        else:
+            self._swap(piece)
+
+    def _split(self, piece: Piece, why: str) -> None:
+        """Ask for both halves of a time instead; one that is too short for that may stay incomplete."""
+        log.warning("The audit search of %s to %s is cut in two: %s", piece.start, piece.end, why)
+        if not (halves := piece.halves()):
+            self._note(piece.window, SEARCH_INCOMPLETE, why)
+        self._swap(piece, *halves)
+
+    def _again(self, piece: Piece, why: str) -> None:
+        log.warning("The audit search of %s to %s is asked anew: %s", piece.start, piece.end, why)
+        anew = piece.again(self.app.clock.now())
+        if anew is None:
+            self._note(piece.window, SEARCH_INCOMPLETE, f"It was asked again and again; the last time, {why}.")
+        self._swap(piece, *([anew] if anew else []))
+
+    def _swap(self, piece: Piece, *instead: Piece) -> Piece:
+        self._save(self.plan.swapped(piece, *instead))
+        return instead[0] if instead else piece
+
+    def _save(self, plan: Plan) -> None:
+        self.plan = plan
+        self.place = self.app.checkpoints.save(self.place, plan.values())
+
+    def _tell_missed(self, piece: Piece, rows: list[dict[str, Any]]) -> None:
+        """Say, before they are staged, that the feed did not bring events; said once for each piece."""
+        inside = [row for row in rows if piece.start <= row["created_utc"] < piece.end]
+        for day, events in grouped(inside, _day).items():
+            if any(row["event_id"] not in self._known_on(day) for row in events):
+                reason = f"The feed did not bring all events of this time; theirs is a content_id with {SEARCHED}."
+                self._note(piece.window, BROUGHT_BY_SEARCH, reason)
+
+    def _known_on(self, day: date) -> set[str]:
+        if day not in self._known:
+            self._known = {day: set(_known_events(self.app, day))}
+        return self._known[day]
+
+    def _note(self, window: Interval, kind: str, reason: str) -> None:
+        self.app.journal.lost(
+            Gap(
+                source=CONTENT_TYPE,
+                from_utc=window.start,
+                to_utc=window.end,
+                kind=kind,
+                subject=CONTENT_TYPE,
+                reason=reason,
+                noticed_utc=self.app.clock.now(),
+            )
+        )
+
+    def _tell_progress(self) -> None:
+        if not self.plan.is_done:
+            left = (self.plan.end - self.plan.position).days
+            self.tally.note = f"{len(self.plan.pieces)} queries under way, {left} days to go"
+            return
+        _tell_filled(self.app)
+        self._save(replace(self.plan, told=True))
+        self.tally.note = f"the search of {self.plan.start.date()} to {self.plan.end.date()} is done"
+        log.warning("The search of the audit log from %s to %s is done", self.plan.start, self.plan.end)
+
+
+def _known_events(app: App, day: date) -> Iterator[str]:
+    """Ids of the events of a day that are staged or published; staged first, for publishing moves them on."""
+    place = Destination(FACT_AUDIT_EVENT, day)
+    for rows in app.staging.read(place, app.staging.waiting_for(place)):
+        yield from rows.column("event_id").to_pylist()
+    for item in app.storage.blobs.list(Container.POWERBI, place.folder):
+        with spool() as file:
+            if app.storage.blobs.copy_into(Container.POWERBI, item.name, file) is not None:
+                file.seek(0)
+                for rows in iter_rows(FACT_AUDIT_EVENT, file, ["event_id"]):
+                    yield from rows.column("event_id").to_pylist()
+
+
+def _tell_filled(app: App) -> None:
+    """Say of each loss of the feed that searches have brought what it cost.
+
+    Events may be a week older than the blobs that were lost, so that week must have been searched as well.
+    """
+    found = list(app.journal.gaps())
+    plans = (read_plan(place.values) for place in app.checkpoints.all(PLACE).values())
+    searched = [plan.searched for plan in plans if plan and plan.searched]
+    holes = [Interval(gap.from_utc, gap.to_utc) for gap in found if gap.kind == SEARCH_INCOMPLETE]
+    for gap in found:
+        needed = Interval(gap.from_utc - LATEST, max(gap.to_utc, gap.from_utc))
+        if gap.kind in LOSSES_OF_THE_FEED and _is_covered(needed, searched, holes):
+            reason = "A search of the audit log has brought the events of this time and of the week before."
+            told = replace(gap, kind=FILLED_BY_SEARCH, subject=f"{gap.kind}: {gap.subject}", reason=reason)
+            app.journal.lost(replace(told, noticed_utc=app.clock.now()))
+
+
+def _is_covered(needed: Interval, searched: list[Interval], holes: list[Interval]) -> bool:
+    overlaps = any(hole.start < needed.end and needed.start < hole.end for hole in holes)
+    return not gaps(needed, searched) and not overlaps
+
+
+def _day(row: dict[str, Any]) -> date:
+    return row["created_utc"].date()

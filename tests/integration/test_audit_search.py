@@ -1,0 +1,354 @@
+"""Events that the feed has no more or never brought, through the search of Microsoft Graph."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from integration.stage import ANCHOR, Stage, on_stage, small_world
+from integration.test_audit_content import a_blob, an_event, world_of
+from integration.test_audit_replay import restart
+from local.tenant import ContentBlob, Fault, Limits, World
+from local.tenant.activity import blob_body
+from shared.audit import search_plan, searching
+from shared.audit.search_plan import read_plan
+from shared.errors import SourcesFailed
+from shared.state.journal import BLOB_LOST, BROUGHT_BY_SEARCH, FILLED_BY_SEARCH, SEARCH_INCOMPLETE
+
+MIDNIGHT = ANCHOR.replace(hour=0)
+NEVER = datetime.max.replace(tzinfo=ANCHOR.tzinfo)
+QUERIES = "/v1.0/security/auditLog/queries"
+QUICK = Limits(search_s=60)
+
+
+@pytest.fixture(autouse=True)
+def many_queries_in_a_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes ticks in production need not take them in each test."""
+    monkeypatch.setattr(searching, "MOST_NEW_QUERIES", 12)
+
+
+def days_ago(days: float) -> str:
+    return f"{ANCHOR - timedelta(days=days):%Y-%m-%d}"
+
+
+def event_at(number: int, at: datetime, **more: Any) -> dict[str, Any]:
+    return an_event(number, CreationTime=f"{at:%Y-%m-%dT%H:%M:%S}", **more)
+
+
+def blob_at(number: int, at: datetime, *records: dict[str, Any], listed: datetime | None = None) -> ContentBlob:
+    """A blob that was there an hour after what happened `at` a time; one that is too old has expired."""
+    return a_blob(number, *(records or (event_at(number, at),)), created=at + timedelta(hours=1), listed=listed)
+
+
+def searching_stage(
+    world: World, account: str, limits: Limits = QUICK, search: str = "off"
+) -> AbstractContextManager[Stage]:
+    return on_stage(world, account, limits, AUDIT_SEARCH=search, AUDIT_WINDOW_HOURS="24")
+
+
+def unlisted_days(days: int, per_day: int = 1) -> World:
+    """Events of the last days that the feed never brings."""
+    times = [
+        MIDNIGHT - timedelta(days=day) + timedelta(hours=3 + number)
+        for day in range(1, days + 1)
+        for number in range(per_day)
+    ]
+    return world_of(*[blob_at(number, at, listed=NEVER) for number, at in enumerate(times, 1)])
+
+
+def poll(stage: Stage, times: int = 1, **after: float) -> None:
+    for _ in range(times):
+        stage.run("poll_audit_content")
+        stage.clock.advance(**(after or {"minutes": 15}))
+
+
+def poll_until(stage: Stage, condition: Callable[[], bool], most: int = 60) -> int:
+    """Poll every quarter of an hour; return how often it took."""
+    for ticks in range(1, most + 1):
+        poll(stage)
+        if condition():
+            return ticks
+    raise AssertionError("it never came")
+
+
+def is_done(stage: Stage, which: str = searching.BACKFILL) -> bool:
+    plan = read_plan(stage.app.checkpoints.load(searching.PLACE, which).values)
+    return plan is not None and plan.is_done and plan.told
+
+
+def published(stage: Stage) -> set[tuple[str, str]]:
+    stage.publish()
+    rows = stage.rows("fact_audit_event")
+    found = {(row["event_id"], row["operation"]) for row in rows}
+    keys = {(row["event_id"], row["operation"], row["resource_id"]) for row in rows}
+    assert len(keys) == len(rows), "an event is there twice"
+    return found
+
+
+def numbers(stage: Stage) -> list[int]:
+    return sorted(int(event_id[-12:], 16) for event_id, _ in published(stage))
+
+
+def to_graph(stage: Stage, method: str = "") -> list[str]:
+    return [
+        request.path
+        for request in stage.tenant.requests
+        if request.service == "graph" and method in ("", request.method)
+    ]
+
+
+def kinds(stage: Stage) -> list[str]:
+    return sorted(gap.kind for gap in stage.app.journal.gaps())
+
+
+def test_nothing_is_asked_of_graph_unless_it_is_wanted(account: str) -> None:
+    with searching_stage(unlisted_days(2), account) as stage:
+        poll(stage)
+        stage.run("reconcile")
+        assert not to_graph(stage)
+        assert not [one for one in stage.tenant.requests if one.audience == stage.tenant.graph_url]
+
+
+def test_thirty_days_come_whole_and_each_event_once(account: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "MOST_NEW_QUERIES", 4)
+    made_up = small_world(blobs=6, events_per_blob=40, history_days=1).blobs
+    old = [blob_at(day, MIDNIGHT - timedelta(days=day, hours=-3)) for day in range(1, 31, 3)]
+    world = world_of(*made_up, *old)
+    wanted = {
+        (record["Id"].lower(), record["Operation"].lower())
+        for blob in world.blobs
+        for record in json.loads(blob_body(blob))
+        if record.get("Workload") in ("PowerPlatform", "MicrosoftFlow", "PowerApps", "MicrosoftCopilotStudio")
+    }
+    limits = Limits(search_s=1_500, search_page_size=3)
+    with searching_stage(world, account, limits, search=days_ago(30)) as stage:
+        assert poll_until(stage, lambda: is_done(stage)) > 30 / 4, "more queries were sent in a tick than may be"
+        stage.run("reconcile")
+        poll(stage)
+        assert {(event_id, operation.lower()) for event_id, operation in published(stage)} == wanted
+        assert not kinds(stage)
+        origins = {row["content_id"].startswith(searching.SEARCHED) for row in stage.rows("fact_audit_event")}
+        assert origins == {True, False}
+        before = len(to_graph(stage))
+        poll(stage)
+        assert len(to_graph(stage)) == before, "a search that is done was repeated"
+
+
+def test_an_event_of_both_roads_stays_the_one_of_the_feed(account: str) -> None:
+    with searching_stage(world_of(blob_at(1, MIDNIGHT - timedelta(days=2))), account, search=days_ago(2)) as stage:
+        poll_until(stage, lambda: is_done(stage))
+        assert len(to_graph(stage, "POST")) == 2
+        assert numbers(stage) == [1]
+        (row,) = stage.rows("fact_audit_event")
+        assert not row["content_id"].startswith(searching.SEARCHED)
+        assert row["details"] is None, "what only the search says of a record is kept as if it were of the event"
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_query_that_succeeds_with_too_few_records_is_cut_in_two(
+    account: str, monkeypatch: pytest.MonkeyPatch, *, tells: bool
+) -> None:
+    """Whether the service says so, or only a round number speaks for it."""
+    monkeypatch.setattr(search_plan, "ROUND", 5)
+    limits = Limits(search_s=60, search_records=5, search_tells_its_limit=tells, search_page_size=3)
+    with searching_stage(unlisted_days(1, per_day=7), account, limits, search=days_ago(1)) as stage:
+        poll_until(stage, lambda: is_done(stage))
+        assert len(numbers(stage)) == 7
+        assert not kinds(stage)
+        assert len(to_graph(stage, "POST")) > 3
+
+
+def test_what_can_not_be_cut_any_more_is_a_gap(account: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search_plan, "SHORTEST", timedelta(hours=3))
+    at = MIDNIGHT - timedelta(hours=20)
+    events = [event_at(number, at + timedelta(seconds=number)) for number in range(1, 6)]
+    limits = Limits(search_s=60, search_records=3)
+    world = world_of(blob_at(1, at, *events, listed=NEVER))
+    with searching_stage(world, account, limits, search=days_ago(1)) as stage:
+        poll_until(stage, lambda: is_done(stage))
+        (gap,) = [one for one in stage.app.journal.gaps() if one.kind == SEARCH_INCOMPLETE]
+        assert gap.to_utc - gap.from_utc == timedelta(hours=3)
+        assert gap.from_utc <= at < gap.to_utc
+        assert numbers(stage) == [1, 2, 3]
+
+
+def test_fewer_records_than_were_counted_are_not_trusted(account: str) -> None:
+    with searching_stage(unlisted_days(1), account, search=days_ago(1)) as stage:
+        poll(stage)
+        body = {"id": "x", "status": "succeeded", "approximateReturnedRecordCount": 400}
+        stage.tenant.faults.add(
+            Fault("graph", path_contains=f"{QUERIES}/", status=200, body=json.dumps(body).encode())
+        )
+        poll(stage, 2)
+        assert len(to_graph(stage, "POST")) == 3, "the day, then its halves"
+        poll_until(stage, lambda: is_done(stage))
+        assert numbers(stage) == [1]
+
+
+@pytest.mark.parametrize(("place", "every"), [("stage", 2), ("checkpoint", 3)])
+def test_a_crash_anywhere_costs_nothing(account: str, place: str, every: int) -> None:
+    """A crash before each write in turn: of a page's rows, of a page's place."""
+    limits = Limits(search_s=60, search_page_size=2)
+    parts = {"stage": "/staging/fact_audit_event", "checkpoint": "checkpoints"}
+    with searching_stage(unlisted_days(2, per_day=4), account, limits, search=days_ago(2)) as stage:
+        seen = 0
+
+        def crash(request: Any) -> None:
+            nonlocal seen
+            if request.method in ("PUT", "POST", "PATCH", "MERGE") and parts[place] in request.url:
+                seen += 1
+                if seen % every == 0:
+                    raise KeyboardInterrupt
+
+        stage.transport.before = crash
+        crashes = 0
+        for _ in range(60):
+            try:
+                poll(stage)
+            except KeyboardInterrupt:
+                crashes += 1
+                stage.app = stage.new_app()
+                stage.clock.advance(minutes=15)
+            if is_done(stage):
+                break
+        stage.transport.before = lambda _: None
+        assert crashes > 1
+        assert numbers(stage) == list(range(1, 9))
+
+
+def test_throttling_is_waited_for_over_ticks_and_fails_nothing(account: str) -> None:
+    limits = Limits(search_s=60, search_submissions_per_day=3)
+    with searching_stage(unlisted_days(4), account, limits, search=days_ago(4)) as stage:
+        poll(stage, 3)
+        assert len(to_graph(stage, "POST")) == 4, "the pause that was asked for was not kept"
+        stage.clock.advance(hours=24)
+        poll_until(stage, lambda: is_done(stage))
+        assert numbers(stage) == [1, 2, 3, 4]
+        assert not any(record.error for day in range(3) for record in stage.app.journal.day(days_ago(-day)))
+
+
+def test_a_missing_permission_is_said_and_stops_nothing_else(account: str) -> None:
+    world = replace(world_of(blob_at(1, ANCHOR - timedelta(hours=4))), graph_roles=())
+    with searching_stage(world, account, search=f"{days_ago(2)} monthly") as stage:
+        with pytest.raises(SourcesFailed, match=r"AuditLogsQuery\.Read\.All.*grant-audit --search") as caught:
+            poll(stage)
+        assert list(caught.value.failures) == ["backfill by search"]
+        assert numbers(stage) == [1]
+        stage.run("reconcile")
+
+
+def test_a_query_that_fails_is_asked_anew(account: str) -> None:
+    with searching_stage(unlisted_days(1), account, search=days_ago(1)) as stage:
+        stage.tenant.faults.add(ending("failed", times=1))
+        stage.tenant.faults.add(ending("cancelled", times=1))
+        poll_until(stage, lambda: is_done(stage))
+        assert len(to_graph(stage, "POST")) == 3
+        assert numbers(stage) == [1]
+        assert not kinds(stage)
+
+
+def test_a_query_that_always_fails_is_given_up_loudly(account: str) -> None:
+    with searching_stage(unlisted_days(1), account, search=days_ago(1)) as stage:
+        stage.tenant.faults.add(ending("failed", times=None))
+        poll(stage, 2 * search_plan.MOST_TRIES, hours=1)
+        assert is_done(stage)
+        assert kinds(stage) == [SEARCH_INCOMPLETE]
+
+
+def ending(status: str, times: int | None) -> Fault:
+    body = json.dumps({"id": "x", "status": status}).encode()
+    return Fault("graph", path_contains=f"{QUERIES}/", times=times, status=200, body=body)
+
+
+def test_a_query_that_is_no_longer_kept_is_asked_anew(account: str) -> None:
+    limits = Limits(search_s=1_500, search_kept_s=7_200)
+    with searching_stage(unlisted_days(1), account, limits, search=days_ago(1)) as stage:
+        poll(stage, 1, hours=5)
+        poll_until(stage, lambda: is_done(stage))
+        assert numbers(stage) == [1]
+
+
+def test_a_query_that_never_ends_is_asked_anew(account: str) -> None:
+    with searching_stage(unlisted_days(1), account, Limits(search_s=10**9), search=days_ago(1)) as stage:
+        poll(stage, 4, hours=13)
+        assert len(to_graph(stage, "POST")) == 2
+
+
+def test_a_link_to_another_host_gets_no_token(account: str) -> None:
+    with searching_stage(unlisted_days(1), account, search=days_ago(1)) as stage:
+        elsewhere = f"{stage.tenant.activity_url}/v1.0/security/auditLog/queries/1/records"
+        body = json.dumps({"value": [], "@odata.nextLink": elsewhere}).encode()
+        stage.tenant.faults.add(Fault("graph", path_contains="/records", times=1, status=200, body=body))
+        poll(stage)
+        with pytest.raises(SourcesFailed, match="lies elsewhere"):
+            poll(stage)
+        tokens = {one.authorization for one in stage.tenant.requests if one.service == "graph"}
+        assert not [
+            one for one in stage.tenant.requests if one.service == "activity" and one.authorization in tokens
+        ]
+
+
+def in_next_month(stage: Stage) -> None:
+    """Nine days after the month is over, which the app has seen from its first day on."""
+    first = (ANCHOR.replace(day=1) + timedelta(days=32)).replace(day=1)
+    stage.clock.at = first + timedelta(days=9, hours=1)
+
+
+def test_what_the_feed_never_brought_is_taken_and_told(account: str) -> None:
+    at = ANCHOR + timedelta(hours=2)
+    world = world_of(blob_at(1, at), blob_at(2, at + timedelta(minutes=5), listed=NEVER))
+    with searching_stage(world, account, search="monthly") as stage:
+        stage.app.journal.first_seen(stage.clock.now())
+        stage.clock.advance(hours=12)
+        poll(stage)
+        assert numbers(stage) == [1]
+        assert not to_graph(stage)
+        in_next_month(stage)
+        poll_until(stage, lambda: is_done(stage, searching.MONTHLY), most=100)
+        assert numbers(stage) == [1, 2]
+        (gap,) = [one for one in stage.app.journal.gaps() if one.kind == BROUGHT_BY_SEARCH]
+        assert gap.from_utc <= at < gap.to_utc
+        asked = len(to_graph(stage))
+        poll(stage)
+        assert len(to_graph(stage)) == asked, "the next month is not over"
+
+
+def test_a_loss_that_a_search_has_filled_is_told_as_filled(account: str) -> None:
+    lost = blob_at(1, MIDNIGHT - timedelta(days=2))
+    with searching_stage(world_of(lost), account) as stage:
+        stage.tenant.faults.add(
+            Fault(
+                "activity",
+                path_contains="/audit/",
+                times=None,
+                status=400,
+                body=b'{"error":{"code":"AF20051","message":"expired"}}',
+            )
+        )
+        poll(stage)
+        assert kinds(stage) == [BLOB_LOST]
+        restart(stage, AUDIT_SEARCH=days_ago(4))
+        poll_until(stage, lambda: is_done(stage))
+        assert kinds(stage) == [BLOB_LOST], "the week before was not searched"
+        restart(stage, AUDIT_SEARCH=days_ago(11))
+        poll_until(stage, lambda: is_done(stage))
+        assert kinds(stage) == [BLOB_LOST, FILLED_BY_SEARCH]
+        assert numbers(stage) == [1]
+        filled = next(one for one in stage.app.journal.gaps() if one.kind == FILLED_BY_SEARCH)
+        assert filled.subject == f"{BLOB_LOST}: {lost.content_id}"
+
+
+def test_records_of_a_search_are_kept_and_can_be_read_again(account: str) -> None:
+    with searching_stage(unlisted_days(1), account, search=days_ago(1)) as stage:
+        poll_until(stage, lambda: is_done(stage))
+        (name,) = stage.raw("audit/")
+        assert f"/{searching.SEARCHED}" in name
+        restart(stage, AUDIT_REPLAY=name.partition("date=")[2][:10])
+        poll(stage)
+        assert numbers(stage) == [1]

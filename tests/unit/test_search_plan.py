@@ -1,0 +1,111 @@
+"""What a search of the audit log still asks for: days, halves of days, months."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from shared.audit.graph import record_types_of
+from shared.audit.search_plan import (
+    MOST_TRIES,
+    SETTLED,
+    SIDE_BY_SIDE,
+    Piece,
+    Plan,
+    midnight,
+    new_plan,
+    next_month,
+    read_plan,
+)
+
+START = datetime(2026, 5, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+PIECE = Piece(START, START + DAY)
+
+
+def done(plan: Plan) -> Plan:
+    return Plan(plan.order, plan.since, plan.start, plan.end, plan.end, told=True)
+
+
+def test_a_plan_is_cut_into_days_and_only_so_many_are_under_way() -> None:
+    plan = new_plan("x", START, START + 10 * DAY).extended()
+    assert len(plan.pieces) == SIDE_BY_SIDE
+    assert plan.extended() == plan
+    while plan.pieces:
+        plan = plan.swapped(plan.pieces[0]).extended()
+    assert plan.is_done
+    assert plan.position == START + 10 * DAY
+
+
+def test_a_plan_is_kept_as_it_is() -> None:
+    asked = Piece(START, START + DAY, "id", START, "https://next", 7, 9, cut=True, tries=1, after_utc=START)
+    plan = new_plan("x", START, START + DAY).extended().swapped(PIECE, asked)
+    assert read_plan(plan.values()) == plan
+    assert read_plan({}) is None
+
+
+@pytest.mark.parametrize(
+    ("read", "about", "cut", "believed"),
+    [
+        (0, 0, False, True),
+        (999, 0, False, True),
+        (1000, 0, False, False),
+        (50_000, 50_000, False, False),
+        (50_001, 50_001, False, True),
+        (7, 0, True, False),
+        (7, 107, False, True),
+        (7, 108, False, False),
+        (9_600, 10_050, False, True),
+        (9_501, 10_050, False, False),
+        (120, 100, False, True),
+    ],
+)
+def test_what_is_believed_of_a_query_that_succeeded(read: int, about: int, cut: bool, believed: bool) -> None:
+    piece = Piece(START, START + DAY, "id", START, read=read, about=about, cut=cut)
+    assert (not piece.shortfall()) is believed
+
+
+def test_halves_are_the_whole_and_end_at_a_minute() -> None:
+    first, second = PIECE.halves()
+    assert (first.start, first.end, second.start, second.end) == (
+        START,
+        START + DAY / 2,
+        START + DAY / 2,
+        START + DAY,
+    )
+    assert Piece(START, START + timedelta(minutes=2)).halves()
+    assert not Piece(START, START + timedelta(seconds=119)).halves()
+
+
+def test_a_query_is_tried_so_often_and_after_a_pause() -> None:
+    piece: Piece | None = PIECE
+    for _ in range(MOST_TRIES - 1):
+        assert piece
+        piece = piece.again(START)
+        assert piece
+        assert not piece.may_be_asked(START + timedelta(minutes=59))
+        assert piece.may_be_asked(START + timedelta(hours=1))
+    assert piece
+    assert piece.again(START) is None
+
+
+def test_months_follow_each_other_and_wait_until_the_feed_has_brought_all() -> None:
+    first_seen = datetime(2026, 11, 20, 13, 5, tzinfo=UTC)
+    december = datetime(2026, 12, 1, tzinfo=UTC)
+    assert next_month(None, first_seen, december + SETTLED - timedelta(seconds=1)) is None
+    plan = next_month(None, first_seen, december + SETTLED)
+    assert plan
+    assert (plan.order, plan.start, plan.end) == ("2026-11", midnight(first_seen), december)
+    assert plan.searched is None
+    assert next_month(plan, first_seen, december + SETTLED + DAY) is plan
+    after = next_month(done(plan), first_seen, datetime(2027, 3, 1, tzinfo=UTC))
+    assert after
+    assert (after.order, after.start, after.end) == ("2026-12", december, datetime(2027, 1, 1, tzinfo=UTC))
+    assert after.searched
+    assert (after.searched.start, after.searched.end) == (plan.start, december)
+
+
+def test_record_types_are_asked_for_only_where_all_are_known() -> None:
+    assert record_types_of(frozenset({"microsoftflow"})) == {"microsoftFlow"}
+    assert record_types_of(frozenset({"microsoftflow", "exchange"})) == frozenset()
