@@ -12,19 +12,24 @@ Object id of the identity; by default what azd noted as IDENTITY_PRINCIPAL_ID.
 .PARAMETER Dlp
 Adds ActivityFeed.ReadDlp, which only AUDIT_CONTENT_TYPES with DLP.All needs.
 
+.PARAMETER Search
+Adds AuditLogsQuery.Read.All of Microsoft Graph, which only AUDIT_SEARCH needs.
+
 .EXAMPLE
 infra/grant-audit.ps1
 #>
 [CmdletBinding()]
 param(
     [string] $PrincipalId = $env:IDENTITY_PRINCIPAL_ID,
-    [switch] $Dlp
+    [switch] $Dlp,
+    [switch] $Search
 )
 
 Set-StrictMode -Version Latest
 $ErrorActionPreference = 'Stop'
 
 $api = 'c5393580-f805-4401-95e8-94b7a6ef2fc2' # Office 365 Management APIs, the same in every tenant
+$graphApi = '00000003-0000-0000-c000-000000000000' # Microsoft Graph, likewise
 $roles = @('ActivityFeed.Read')
 if ($Dlp) { $roles += 'ActivityFeed.ReadDlp' }
 
@@ -64,22 +69,22 @@ function Test-Assigned {
 $identity = Invoke-Graph GET "servicePrincipals/$PrincipalId"
 Write-Output "Identity: $($identity.displayName) ($PrincipalId)"
 
-$found = @((Invoke-Graph GET "servicePrincipals?`$filter=appId%20eq%20'$api'").value)
-if ($found.Count -gt 0) {
-    $resource = $found[0]
-}
-else {
-    $resource = Invoke-Graph POST 'servicePrincipals' @{ appId = $api }
-    Write-Output 'Created the service principal of the Office 365 Management APIs'
+function Find-Resource {
+    param([string] $AppId, [string] $Name)
+    $found = @((Invoke-Graph GET "servicePrincipals?`$filter=appId%20eq%20'$AppId'").value)
+    if ($found.Count -gt 0) { return $found[0] }
+    Write-Information "Created the service principal of $Name" -InformationAction Continue
+    Invoke-Graph POST 'servicePrincipals' @{ appId = $AppId }
 }
 
-foreach ($value in $roles) {
+function Grant-Role {
+    param([string] $Name, [string] $Value)
     # by value: many published scripts carry wrong ids
-    $role = $resource.appRoles | Where-Object { $_.value -eq $value -and $_.allowedMemberTypes -contains 'Application' }
-    if (-not $role) { throw "The Office 365 Management APIs of this tenant have no application role $value." }
+    $role = $resource.appRoles | Where-Object { $_.value -eq $Value -and $_.allowedMemberTypes -contains 'Application' }
+    if (-not $role) { throw "$Name of this tenant have no application role $Value." }
     if (Test-Assigned $role.id) {
-        Write-Output "${value}: assigned already"
-        continue
+        Write-Output "${Value}: assigned already"
+        return
     }
     $assignment = @{ principalId = $PrincipalId; resourceId = $resource.id; appRoleId = $role.id }
     $null = Invoke-Graph POST "servicePrincipals/$($resource.id)/appRoleAssignedTo" $assignment
@@ -87,8 +92,15 @@ foreach ($value in $roles) {
         Start-Sleep -Seconds 5 # the directory answers from copies
     }
     if (-not (Test-Assigned $role.id)) {
-        throw "$value was assigned but does not show yet; run this once more in a minute."
+        throw "$Value was assigned but does not show yet; run this once more in a minute."
     }
-    Write-Output "${value}: assigned"
+    Write-Output "${Value}: assigned"
+}
+
+$resource = Find-Resource $api 'the Office 365 Management APIs'
+foreach ($value in $roles) { Grant-Role 'The Office 365 Management APIs' $value }
+if ($Search) {
+    $resource = Find-Resource $graphApi 'Microsoft Graph'
+    Grant-Role 'The APIs of Microsoft Graph' 'AuditLogsQuery.Read.All'
 }
 Write-Output 'Done. A token that the app already holds lacks the new role for up to a day: restart the app to use it at once.'

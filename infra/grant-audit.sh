@@ -1,19 +1,23 @@
 #!/usr/bin/env bash
 # Lets the app's identity read the Microsoft 365 audit feed. Safe to repeat.
 #
-#   infra/grant-audit.sh [--dlp] [PRINCIPAL_ID]
+#   infra/grant-audit.sh [--dlp] [--search] [PRINCIPAL_ID]
 #
 # PRINCIPAL_ID is the object id of the identity; by default what azd noted as IDENTITY_PRINCIPAL_ID. --dlp adds
-# ActivityFeed.ReadDlp, which only AUDIT_CONTENT_TYPES with DLP.All needs. It takes the Azure CLI, signed in as
-# somebody who may assign application roles: Privileged Role Administrator, or Global Administrator.
+# ActivityFeed.ReadDlp, which only AUDIT_CONTENT_TYPES with DLP.All needs, --search AuditLogsQuery.Read.All of
+# Microsoft Graph, which only AUDIT_SEARCH needs. It takes the Azure CLI, signed in as somebody who may assign
+# application roles: Privileged Role Administrator, or Global Administrator.
 set -euo pipefail
 
 API="c5393580-f805-4401-95e8-94b7a6ef2fc2" # Office 365 Management APIs, the same in every tenant
+GRAPH_API="00000003-0000-0000-c000-000000000000" # Microsoft Graph, likewise
 roles=("ActivityFeed.Read")
+search=""
 principal=""
 for argument in "$@"; do
   case "$argument" in
     --dlp) roles+=("ActivityFeed.ReadDlp") ;;
+    --search) search="yes" ;;
     -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0" && exit 0 ;;
     -*) echo "grant-audit.sh: there is no option $argument" >&2 && exit 2 ;;
     *) principal="$argument" ;;
@@ -48,24 +52,27 @@ post() { # path, body, query
 name=$(get "servicePrincipals/$principal" displayName) || stop "there is no identity with the object id $principal"
 echo "Identity: $name ($principal)"
 
-resource=$(get "servicePrincipals?\$filter=appId%20eq%20'$API'&\$select=id" "value[0].id")
-if [ -z "$resource" ]; then
-  resource=$(post servicePrincipals "{\"appId\":\"$API\"}" id)
-  echo "Created the service principal of the Office 365 Management APIs"
-fi
+find_resource() { # app id, name
+  resource=$(get "servicePrincipals?\$filter=appId%20eq%20'$1'&\$select=id" "value[0].id")
+  if [ -z "$resource" ]; then
+    resource=$(post servicePrincipals "{\"appId\":\"$1\"}" id)
+    echo "Created the service principal of $2"
+  fi
+}
 
 assigned() { # role id
   get "servicePrincipals/$principal/appRoleAssignments?\$top=999" \
     "value[?resourceId=='$resource' && appRoleId=='$1'].id | [0]"
 }
 
-for value in "${roles[@]}"; do
+grant() { # the name of the resource, the value of a role
+  local value="$2" role
   # by value: many published scripts carry wrong ids
   role=$(get "servicePrincipals/$resource" "appRoles[?value=='$value' && contains(allowedMemberTypes, 'Application')].id | [0]")
-  [ -n "$role" ] || stop "the Office 365 Management APIs of this tenant have no application role $value"
+  [ -n "$role" ] || stop "$1 of this tenant have no application role $value"
   if [ -n "$(assigned "$role")" ]; then
     echo "$value: assigned already"
-    continue
+    return
   fi
   post "servicePrincipals/$resource/appRoleAssignedTo" \
     "{\"principalId\":\"$principal\",\"resourceId\":\"$resource\",\"appRoleId\":\"$role\"}" id > /dev/null
@@ -75,5 +82,12 @@ for value in "${roles[@]}"; do
   done
   [ -n "$(assigned "$role")" ] || stop "$value was assigned but does not show yet; run this once more in a minute"
   echo "$value: assigned"
-done
+}
+
+find_resource "$API" "the Office 365 Management APIs"
+for value in "${roles[@]}"; do grant "the Office 365 Management APIs" "$value"; done
+if [ -n "$search" ]; then
+  find_resource "$GRAPH_API" "Microsoft Graph"
+  grant "the APIs of Microsoft Graph" "AuditLogsQuery.Read.All"
+fi
 echo "Done. A token that the app already holds lacks the new role for up to a day: restart the app to use it at once."

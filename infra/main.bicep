@@ -92,12 +92,19 @@ param rawAudit string = 'kept'
 @maxLength(21)
 param auditReplay string = ''
 
+@description('AUDIT_SEARCH: what the audit feed lacks, from Microsoft Graph: off, a day like 2026-05-01, monthly, or both.')
+@maxLength(30)
+param auditSearch string = 'off'
+
 @description('PUBLISH_GRAIN: day, one file a table and day; hour, up to 24, above a million actions a day.')
 @allowed(['day', 'hour'])
 param publishGrain string = 'day'
 
 @description('MANAGEMENT_API_URL: root of the Management Activity API; empty: that of CLOUD.')
 param managementApiUrl string = ''
+
+@description('GRAPH_API_URL: root of Microsoft Graph; empty: that of CLOUD.')
+param graphApiUrl string = ''
 
 // ---- size, safety and money ----
 
@@ -208,8 +215,10 @@ var settings = {
   AUDIT_WORKLOADS: auditWorkloads
   RAW_AUDIT: rawAudit
   AUDIT_REPLAY: auditReplay
+  AUDIT_SEARCH: auditSearch
   PUBLISH_GRAIN: publishGrain
   MANAGEMENT_API_URL: managementApiUrl
+  GRAPH_API_URL: graphApiUrl
 }
 
 resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = {

@@ -28,6 +28,7 @@ APP_ROLES = [
     {"id": "role-delegated", "value": "ActivityFeed.Read", "allowedMemberTypes": ["User"]},
     {"id": "role-read", "value": "ActivityFeed.Read", "allowedMemberTypes": ["Application"]},
     {"id": "role-dlp", "value": "ActivityFeed.ReadDlp", "allowedMemberTypes": ["Application"]},
+    {"id": "role-search", "value": "AuditLogsQuery.Read.All", "allowedMemberTypes": ["Application"]},
     {"id": "role-health", "value": "ServiceHealth.Read", "allowedMemberTypes": ["Application"]},
 ]
 pytestmark = pytest.mark.skipif(
@@ -110,6 +111,15 @@ def test_the_identity_comes_from_azd_where_it_is_not_given(desk: Desk) -> None:
 def test_dlp_is_granted_only_when_asked_for(desk: Desk) -> None:
     assert desk.run("grant-audit.sh", "--dlp", IDENTITY).returncode == 0
     assert [one["appRoleId"] for one in desk.state["assignments"]] == ["role-read", "role-dlp"]
+
+
+def test_the_search_of_graph_is_granted_only_when_asked_for(desk: Desk) -> None:
+    assert desk.run("grant-audit.sh", "--search", IDENTITY).returncode == 0
+    assert [one["appRoleId"] for one in desk.state["assignments"]] == ["role-read", "role-search"]
+    feed, search = [desk.state["principals"][one["resourceId"]] for one in desk.state["assignments"]]
+    assert (feed["appId"], search["appId"]) == (API, "00000003-0000-0000-c000-000000000000")
+    again = desk.run("grant-audit.sh", "--search", IDENTITY)
+    assert "AuditLogsQuery.Read.All: assigned already\n" in again.stdout
 
 
 @pytest.mark.parametrize(
@@ -243,7 +253,7 @@ def test_both_forms_of_a_script_speak_to_the_same_addresses(name: str) -> None:
     address = re.compile(
         r"servicePrincipals|appRoleAssignedTo|appRoleAssignments|businessunits|privileges\b|systemusers"
         r"|systemuserroles_association|ReplacePrivilegesRole|RetrieveUserPrivileges|dataverse-role\.txt"
-        r"|c5393580-f805-4401-95e8-94b7a6ef2fc2|ActivityFeed\.\w+"
+        r"|c5393580-f805-4401-95e8-94b7a6ef2fc2|00000003-0000-0000-c000-000000000000|ActivityFeed\.\w+|AuditLogs\w+"
     )
     shell, power = ((INFRA / f"{name}{suffix}").read_text() for suffix in (".sh", ".ps1"))
     assert set(address.findall(shell)) == set(address.findall(power))
