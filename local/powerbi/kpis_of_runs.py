@@ -250,4 +250,12 @@ RUNS = (
         f"SELECT count(*) FROM {TIMED_RUNS} AND log_status IN ('absent', 'too_large', 'unreadable', 'forbidden')",
         "Logs",
     ),
+    _runs(
+        "Unreadable Logs",
+        "Runs whose action log came and could not be decoded.",
+        'CALCULATE ( [Run Count], KEEPFILTERS ( Runs[Log Status] = "unreadable" ) )',
+        COUNT,
+        "SELECT count(*) FROM fact_flow_session WHERE log_status = 'unreadable'",
+        "Logs",
+    ),
 )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from local.powerbi.model import M_TYPES, PARTITION_DATE, ModelTable
+from local.powerbi.work import ALL_OTHERS, COLUMNS, WorkByHand
 
 PARAMETER = 'meta [IsParameterQuery = true, Type = "{}", IsParameterQueryRequired = true]'
+OPTIONAL = PARAMETER.replace("Required = true", "Required = false")
+WORK = WorkByHand()
 PARAMETERS = {
     "ContainerUrl": (
         "Address of the container that the app publishes to.",
@@ -17,6 +20,26 @@ PARAMETERS = {
     "RangeEnd": (
         "End of the time to load, itself not included.",
         f"#datetime(2031, 1, 1, 0, 0, 0) {PARAMETER.format('DateTime')}",
+    ),
+    "MinutesByHand": (
+        "Minutes that a person takes for the work of one run.",
+        f"{WORK.minutes} {PARAMETER.format('Number')}",
+    ),
+    "MinutesOfFlows": (
+        "The same for flows that differ, as flow id = minutes; with semicolons between them.",
+        f'"" {OPTIONAL.format("Text")}',
+    ),
+    "HourlyRate": (
+        "What an hour of a person's work costs.",
+        f"{WORK.hourly_rate} {PARAMETER.format('Number')}",
+    ),
+    "CostOfRun": (
+        "What a run of a robot costs, in the same currency.",
+        f"{WORK.cost_of_run} {PARAMETER.format('Number')}",
+    ),
+    "CostOfFailure": (
+        "What a failed run costs on top of that, for somebody sees to it.",
+        f"{WORK.cost_of_failure} {PARAMETER.format('Number')}",
     ),
 }
 
@@ -100,6 +123,22 @@ HOURS = """let
 	Hours = Table.FromColumns({{0..23}}, type table [Hour = Int64.Type])
 in
 	Hours"""
+
+WORK_BY_HAND = f"""let
+	Given = if MinutesOfFlows = null then "" else MinutesOfFlows,
+	Pairs = List.Transform(Text.Split(Given, ";"), each Text.Split(_, "=")),
+	Named = List.Transform(
+		List.Select(Pairs, each List.Count(_) = 2),
+		each {{Text.Lower(Text.Trim(_{{0}})), Number.FromText(Text.Trim(_{{1}}), "en-US")}}
+	),
+	Rows = List.Transform(
+		Named & {{{{"{ALL_OTHERS}", MinutesByHand}}}}, each _ & {{HourlyRate, CostOfRun, CostOfFailure}}
+	),
+	Work = #table(
+		type table [#"{COLUMNS[0]}" = text, {", ".join(f'#"{name}" = number' for name in COLUMNS[1:])}], Rows
+	)
+in
+	Table.Distinct(Work, {{"{COLUMNS[0]}"}})"""
 
 
 def source_of(table: ModelTable) -> str:

@@ -13,10 +13,15 @@ import duckdb
 import pyarrow as pa
 
 from local.powerbi.kpi import Kpi
+from local.powerbi.work import WorkByHand
 from local.reconciliation import PublishedTables
 from shared.schema import TABLES, Table, arrow_schema
 
 PLACEHOLDER = re.compile(r"\$(\w+)")
+WORK = (
+    "work_by_hand (flow_id VARCHAR, minutes DOUBLE, hourly_rate DOUBLE, cost_of_run DOUBLE, "
+    "cost_of_failure DOUBLE)"
+)
 TABLE_NAME = re.compile(r"\b(?:fact|dim)_\w+")
 
 
@@ -54,7 +59,11 @@ class Numbers:
 
 
 def numbers(
-    tables: PublishedTables, now: datetime, first: date | None = None, last: date | None = None
+    tables: PublishedTables,
+    now: datetime,
+    first: date | None = None,
+    last: date | None = None,
+    work: WorkByHand | None = None,
 ) -> Numbers:
     """The numbers over published tables; `first` and `last` are the first and the last day selected."""
     connection = duckdb.connect(config={"threads": 1})
@@ -62,6 +71,8 @@ def numbers(
         connection.register("rows", tables.read(table).cast(_without_zones(table)))
         connection.execute(f"CREATE TABLE all_{name} AS SELECT * FROM rows")
         connection.unregister("rows")
+    connection.execute(f"CREATE TABLE {WORK}")
+    connection.executemany("INSERT INTO work_by_hand VALUES (?, ?, ?, ?, ?)", list((work or WorkByHand()).rows()))
     return Numbers(connection, now, {"first": first, "last": last})
 
 

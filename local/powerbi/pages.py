@@ -206,6 +206,46 @@ PAGES = (
         ),
     ),
     page(
+        "Savings",
+        (60, slicers(DAY, "Environments[Environment]", "Flows[Flow]", "Machines[Machine]")),
+        (
+            80,
+            cards(
+                "[Hours Saved]",
+                "[Money Saved]",
+                "[Time Efficiency]",
+                "[Succeeded Runs]",
+                "[Failed Runs]",
+                "[Cancelled Runs]",
+            ),
+        ),
+        (
+            220,
+            (
+                columns("Hours saved by day, by the minutes in the parameters", DAY, "[Hours Saved]"),
+                columns("Money saved by day, by the rates in the parameters", DAY, "[Money Saved]"),
+            ),
+        ),
+        (
+            236,
+            (
+                bars("Hours saved by flow", "Flows[Flow]", "[Hours Saved]"),
+                table(
+                    "Each flow",
+                    (
+                        "Flows[Flow]",
+                        "[Succeeded Runs]",
+                        "[Failed Runs]",
+                        "[Hours Saved]",
+                        "[Time Efficiency]",
+                        "[Money Saved]",
+                    ),
+                    "[Hours Saved]",
+                ),
+            ),
+        ),
+    ),
+    page(
         "Audit",
         (60, slicers(DAY, "Environments[Environment]", "Audit Events[Operation Group]", "Users[User]")),
         (
@@ -269,6 +309,7 @@ PAGES = (
                 "[Gap Count]",
                 "[Pending Logs]",
                 "[Missing Logs]",
+                "[Unreadable Logs]",
                 "[Unknown Operations]",
             ),
         ),

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from local.powerbi.kpis import Kpi
-from local.powerbi.m import DATES, FUNCTIONS, HOURS, PARAMETERS, source_of
+from local.powerbi.m import DATES, FUNCTIONS, HOURS, PARAMETERS, WORK_BY_HAND, source_of
 from local.powerbi.model import (
     DATA_TYPES,
     DATE_TABLE,
@@ -20,6 +20,7 @@ from local.powerbi.model import (
     Relationship,
     table_named,
 )
+from local.powerbi.work import COLUMNS, WORK_TABLE
 from shared.schema import Column, Kind
 
 BARE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -50,6 +51,7 @@ DATE_COLUMNS = (
     ("Weekday", "string", "", "\t\tsortByColumn: 'Weekday Number'\n"),
 )
 HOUR_COLUMNS = (("Hour", "int64", "0", "\t\tisKey\n"),)
+WORK_COLUMNS = ((COLUMNS[0], "string", "", ""), *((name, "double", "", "") for name in COLUMNS[1:]))
 
 
 def model_files() -> Mapping[str, str]:
@@ -60,10 +62,17 @@ def model_files() -> Mapping[str, str]:
         "expressions.tmdl": _expressions(),
         "relationships.tmdl": "".join(map(_relationship, RELATIONSHIPS)),
         **{f"tables/{table.name}.tmdl": _table(table) for table in TABLES},
-        f"tables/{DATE_TABLE}.tmdl": _calendar(
+        f"tables/{DATE_TABLE}.tmdl": _made(
             DATE_TABLE, "Days, in UTC.", "\tdataCategory: Time\n\n", DATE_COLUMNS, DATES
         ),
-        f"tables/{HOUR_TABLE}.tmdl": _calendar(HOUR_TABLE, "Hours of the day, in UTC.", "\n", HOUR_COLUMNS, HOURS),
+        f"tables/{HOUR_TABLE}.tmdl": _made(HOUR_TABLE, "Hours of the day, in UTC.", "\n", HOUR_COLUMNS, HOURS),
+        f"tables/{WORK_TABLE}.tmdl": _made(
+            WORK_TABLE,
+            "What a run is worth, as the parameters say: a row for each flow that differs, and * for all others.",
+            "\n",
+            WORK_COLUMNS,
+            WORK_BY_HAND,
+        ),
     }
 
 
@@ -72,7 +81,7 @@ def named(name: str) -> str:
 
 
 def _model() -> str:
-    names = [*(table.name for table in TABLES), DATE_TABLE, HOUR_TABLE]
+    names = [*(table.name for table in TABLES), DATE_TABLE, HOUR_TABLE, WORK_TABLE]
     order = ",".join(f'"{name}"' for name in [*PARAMETERS, *FUNCTIONS, *names])
     return MODEL.format(order=f"[{order}]") + "".join(f"ref table {named(name)}\n" for name in names) + "\n"
 
@@ -152,7 +161,7 @@ def _column(table: ModelTable, column: Column, *, is_key: bool, is_hidden: bool 
     return f"\t/// {meaning}\n\tcolumn {named(table.column_name(column.name))}\n{lines}\n"
 
 
-def _calendar(name: str, about: str, head: str, columns: Iterable[tuple[str, str, str, str]], source: str) -> str:
+def _made(name: str, about: str, head: str, columns: Iterable[tuple[str, str, str, str]], source: str) -> str:
     texts = [f"/// {about}\ntable {named(name)}\n{head}"]
     for column, data_type, format_, extra in columns:
         shown = f"\t\tformatString: {format_}\n" if format_ else ""

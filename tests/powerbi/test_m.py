@@ -57,7 +57,7 @@ def problems(texts: dict[str, str]) -> dict[str, list[str]]:
 
 def test_every_query_is_in_order() -> None:
     texts = queries()
-    assert len(texts) == 6 + 13
+    assert len(texts) == 11 + 14
     assert all(text.strip() for text in texts.values())
     assert {name: found for name, found in problems(texts).items() if found} == {}
 

@@ -12,6 +12,7 @@ from integration.stage import Stage, bare_world, on_stage, small_world
 from local.powerbi.kpis import KPIS
 from local.powerbi.model import DATE_TABLE, HOUR_TABLE, PARTITION_DATE, RELATIONSHIPS, table_named
 from local.powerbi.numbers import numbers
+from local.powerbi.work import WorkByHand
 from local.reconciliation import PublishedTables
 from shared.audit.operations import GROUPS
 from shared.publishing.parquet import rows_of
@@ -67,7 +68,8 @@ RUNS = [
         log_status="disabled"),
     run(5, TUESDAY, "11:00", "Skipped", "Local", **C, log_status="pending"),
     run(6, MONDAY, "06:00", "Waiting", "Unattended", **C),
-    run(7, TUESDAY, "11:30", "Running", "Local", **C, started_utc=at(TUESDAY, "11:30")),
+    run(7, TUESDAY, "11:30", "Running", "Local", **C, started_utc=at(TUESDAY, "11:30"),
+        log_status="unreadable"),
 ]  # fmt: skip
 
 
@@ -122,6 +124,7 @@ EVENTS = [
     event(13, SATURDAY, "12:00", "BackupEnvironment", "Environment", "cleo"),
     event(14, MONDAY, "12:00", "Strange", "Other", None),
 ]
+WORK = WorkByHand(10, hourly_rate=60, cost_of_run=1, cost_of_failure=5, minutes_of_flows={"a": 30})
 RIGHT_ANSWERS: dict[str, Any] = {
     "Run Count": 7,
     "Finished Runs": 4,
@@ -154,6 +157,12 @@ RIGHT_ANSWERS: dict[str, Any] = {
     "Users That Ran": 2,
     "Pending Logs": 1,
     "Missing Logs": 1,
+    "Unreadable Logs": 1,  # the one that still runs; it is not finished, so none of the missing ones
+    "Hours Saved": 40 / 60,  # 30 minutes for the run of a, 10 for that of b
+    "Time Efficiency": (2400 - 400) / 2400,  # 100 and 300 seconds instead
+    "Money Saved": (30 - 1)
+    + (10 - 1)
+    - (1 + 5),  # two succeeded, one failed; the cancelled one counts for nothing
     "Action Executions": 5,
     "Failed Actions": 1,
     "Action Error Rate": 0.2,
@@ -229,7 +238,7 @@ def test_every_kpi_is_what_was_worked_out_by_hand(account: str, grain: str) -> N
             stage_rows(stage, table, rows)
         journal(stage)
         stage.publish()
-        found = numbers(PublishedTables(stage.app), NOON, TUESDAY, TUESDAY)
+        found = numbers(PublishedTables(stage.app), NOON, TUESDAY, TUESDAY, WORK)
         computed = {kpi.name: found.value(kpi) for kpi in KPIS}
     wrong = {
         name: (computed[name], right) for name, right in RIGHT_ANSWERS.items() if not same(computed[name], right)

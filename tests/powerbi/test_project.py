@@ -155,7 +155,7 @@ def test_the_model_has_the_columns_that_are_published(table: Any) -> None:
 
 def test_every_published_table_is_in_the_model() -> None:
     assert {table.source.name for table in TABLES} == set(PUBLISHED)
-    assert set(MODEL) == {*(table.name for table in TABLES), "Date", "Hour"}
+    assert set(MODEL) == {*(table.name for table in TABLES), "Date", "Hour", "Work by Hand"}
     listed = (DEFINITION / "model.tmdl").read_text("utf-8")
     assert {line[10:].strip("'") for line in listed.splitlines() if line.startswith("ref table ")} == set(MODEL)
     assert "annotation __PBI_TimeIntelligenceEnabled = 0" in listed
@@ -194,10 +194,11 @@ def test_keys_and_milliseconds_are_hidden() -> None:
             assert is_hidden(column) or not name.endswith("(ms)"), name
 
 
-def test_one_parameter_says_where_and_two_say_when() -> None:
+def test_one_parameter_says_where_two_say_when_and_five_what_a_run_is_worth() -> None:
     found = expressions(DEFINITION / "expressions.tmdl")
     parameters = [name for name, text in found.items() if "IsParameterQuery = true" in text]
-    assert parameters == ["ContainerUrl", "RangeStart", "RangeEnd"]
+    assert parameters[:3] == ["ContainerUrl", "RangeStart", "RangeEnd"]
+    assert parameters[3:] == ["MinutesByHand", "MinutesOfFlows", "HourlyRate", "CostOfRun", "CostOfFailure"]
     functions = {name: text for name, text in found.items() if name not in parameters}
     assert all("AzureStorage.Blobs(ContainerUrl)" in functions[name] for name in ("ReadDays", "ReadWhole"))
     sources = "".join(member.text for table in MODEL.values() for member in table.of("partition").values())
@@ -223,7 +224,15 @@ def test_visuals_are_inside_their_page_and_beside_each_other() -> None:
 def test_the_pages_that_are_asked_for_are_there() -> None:
     order = json.loads((REPORT / "pages/pages.json").read_text())["pageOrder"]
     titles = [json.loads((REPORT / f"pages/{name}/page.json").read_text())["displayName"] for name in order]
-    assert titles == ["Overview", "Run details", "Actions and errors", "Machines", "Audit", "Ingest health"]
+    assert titles == [
+        "Overview",
+        "Run details",
+        "Actions and errors",
+        "Machines",
+        "Savings",
+        "Audit",
+        "Ingest health",
+    ]
     details = json.loads((REPORT / f"pages/{order[1]}/page.json").read_text())
     assert details["pageBinding"]["type"] == "Drillthrough"
     names = [path.parent.name for path in REPORT.rglob("visual.json")]
