@@ -41,8 +41,16 @@ def write_preview(tables: PublishedTables, target: Path, now: datetime | None = 
     Raises:
         PackagesError: the charting library could not be installed.
     """
-    chart = installed(PACKAGE) / "node_modules" / "echarts" / "dist" / "echarts.min.js"
-    target.write_text(html(content(tables, now or datetime.now(UTC)), chart.read_text("utf-8")), "utf-8")
+    target.write_text(html(content(tables, now or datetime.now(UTC)), charting_library()), "utf-8")
+
+
+def charting_library() -> str:
+    """The code of the library that draws the charts.
+
+    Raises:
+        PackagesError: it could not be installed.
+    """
+    return (installed(PACKAGE) / "node_modules" / "echarts" / "dist" / "echarts.min.js").read_text("utf-8")
 
 
 def html(pages: Sequence[Json], chart: str) -> str:

@@ -1,5 +1,7 @@
 "use strict";
-const COLORS = ["#118dff", "#d64550", "#12239e", "#e66c37", "#6b007b", "#e044a7"];
+const DARK = matchMedia("(prefers-color-scheme: dark)");
+const ON_LIGHT = ["#118dff", "#d64550", "#12239e", "#e66c37", "#6b007b", "#e044a7"];
+const ON_DARK = ["#4aa8ff", "#f1707b", "#9aa5ff", "#f09a6c", "#c58af9", "#f28bc8"];
 const pages = JSON.parse(document.getElementById("data").textContent);
 
 function element(name, className, text) {
@@ -9,8 +11,16 @@ function element(name, className, text) {
   return made;
 }
 
+function shade(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`);
+}
+
+function label(more) {
+  return { color: shade("quiet"), hideOverlap: true, ...more };
+}
+
 function axis(values) {
-  return { type: "category", data: values, axisTick: { show: false }, axisLine: { lineStyle: { color: "#c8c6c4" } } };
+  return { type: "category", data: values, axisLabel: label(), axisTick: { show: false }, axisLine: { lineStyle: { color: shade("axis") } } };
 }
 
 function percent(value) {
@@ -23,19 +33,20 @@ function chartOption(visual) {
   const shares = new Set(visual.percent);
   const isLine = (at) => visual.kind === "lineChart" || (combined && at === visual.series.length - 1);
   const formatter = visual.series.every((one) => shares.has(one.name)) ? percent : undefined;
-  const values = { type: "value", axisLabel: { formatter, hideOverlap: true }, splitLine: { lineStyle: { color: "#edebe9" } } };
+  const whole = visual.series.every((one) => shares.has(one.name) ? combined : one.values.every((value) => Number.isInteger(value ?? 0)));
+  const values = { type: "value", minInterval: whole ? 1 : 0, axisLabel: label({ formatter }), splitLine: { lineStyle: { color: shade("faint") } } };
   const names = axis(visual.categories);
   if (across) {
     names.inverse = true;
-    names.axisLabel = { width: 130, overflow: "truncate" };
+    names.axisLabel = { ...label(), hideOverlap: false, width: 130, overflow: "truncate" };
   }
-  const second = { type: "value", min: 0, axisLabel: { formatter: percent }, splitLine: { show: false } };
+  const second = { type: "value", min: 0, axisLabel: label({ formatter: percent }), splitLine: { show: false } };
   return {
-    color: COLORS,
+    color: DARK.matches ? ON_DARK : ON_LIGHT,
     animation: false,
     textStyle: { fontFamily: "Segoe UI, system-ui, sans-serif" },
     grid: { left: 8, right: 16, top: visual.series.length > 1 ? 30 : 12, bottom: 4, containLabel: true },
-    legend: visual.series.length > 1 ? { top: 0, left: 0, itemHeight: 9, itemWidth: 14, type: "scroll" } : undefined,
+    legend: visual.series.length > 1 ? { top: 0, left: 0, itemHeight: 9, itemWidth: 14, type: "scroll", textStyle: { color: shade("ink") }, pageTextStyle: { color: shade("quiet") } } : undefined,
     tooltip: { trigger: "axis", renderMode: "richText", confine: true },
     xAxis: across ? values : names,
     yAxis: across ? names : combined ? [values, second] : values,
@@ -59,8 +70,8 @@ function heatOption(visual) {
     grid: { left: 8, right: 8, top: 4, bottom: 4, containLabel: true },
     xAxis: axis(visual.across),
     yAxis: down,
-    visualMap: { show: false, min: 0, max: Math.max(1, ...cells.map((cell) => cell[2])), inRange: { color: ["#ffffff", "#118dff"] } },
-    series: [{ type: "heatmap", data: cells.filter((cell) => cell[2]), label: { show: true, fontSize: 9, color: "#252423" } }],
+    visualMap: { show: false, min: 0, max: Math.max(1, ...cells.map((cell) => cell[2])), inRange: { color: [shade("paper"), shade("heat")] } },
+    series: [{ type: "heatmap", data: cells.filter((cell) => cell[2]), label: { show: true, fontSize: 9, color: shade("ink") } }],
   };
 }
 
@@ -99,12 +110,15 @@ function draw(visual, section, later) {
   if (visual.kind === "slicer") return slicer(visual, box);
   if (visual.kind === "cardVisual") return cards(visual, box);
   if (name === "h2") return undefined;
-  if (visual.kind === "actionButton") return box.append(element("span", "", "←"));
+  if (visual.kind === "actionButton") {
+    box.classList.add("back");
+    return box.append(element("span", "", "←"));
+  }
   box.append(element("h3", "", visual.title));
   if (visual.heads) return box.append(visual.texts.length ? tableOf(visual) : element("p", "nothing", "Nothing to show"));
   if (visual.categories && !visual.categories.length) return box.append(element("p", "nothing", "Nothing to show"));
   const place = box.appendChild(element("div", "chart"));
-  later.push(() => echarts.init(place).setOption(visual.cells ? heatOption(visual) : chartOption(visual)));
+  later.push({ place, visual });
   return undefined;
 }
 
@@ -118,4 +132,11 @@ pages.forEach((page, number) => {
   if (page.about) section.append(element("span", "about", `Drilled through with run ${page.about}`));
   page.visuals.forEach((visual) => draw(visual, section, later));
 });
-later.forEach((go) => go());
+const charts = later.map(({ place, visual }) => {
+  const chart = echarts.init(place, null, { renderer: "svg" });
+  return { chart, show: () => chart.setOption(visual.cells ? heatOption(visual) : chartOption(visual), true) };
+});
+const show = () => charts.forEach((one) => one.show());
+show();
+DARK.addEventListener("change", show);
+addEventListener("resize", () => charts.forEach((one) => one.chart.resize()));
