@@ -142,7 +142,11 @@ def _unpacked() -> Chromium:
             # its libraries come along only where it takes itself to be in a lambda function
             _node("unpack.js", packages, {"TMPDIR": str(prepared), "AWS_LAMBDA_JS_RUNTIME": "nodejs20.x"})
             (prepared / "fonts" / "fonts.conf").write_text(FONTS.format(folder=target / "fonts"), "utf-8")
-            prepared.rename(target)
+            try:
+                prepared.rename(target)
+            except OSError:
+                if not target.is_dir():  # else another process was quicker
+                    raise
     libraries = {"FONTCONFIG_PATH": str(target / "fonts"), "LD_LIBRARY_PATH": str(target / "al2023" / "lib")}
     return Chromium(str(target / "chromium"), libraries)
 

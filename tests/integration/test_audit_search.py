@@ -116,7 +116,7 @@ def test_nothing_is_asked_of_graph_unless_it_is_wanted(account: str) -> None:
 
 
 def test_thirty_days_come_whole_and_each_event_once(account: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(searching, "MOST_NEW_QUERIES", 4)
+    monkeypatch.setattr(searching, "MOST_NEW_QUERIES", 8)
     made_up = small_world(blobs=6, events_per_blob=40, history_days=1).blobs
     old = [blob_at(day, MIDNIGHT - timedelta(days=day, hours=-3)) for day in range(1, 31, 3)]
     world = world_of(*made_up, *old)
@@ -128,7 +128,7 @@ def test_thirty_days_come_whole_and_each_event_once(account: str, monkeypatch: p
     }
     limits = Limits(search_s=1_500, search_page_size=3)
     with searching_stage(world, account, limits, search=days_ago(30)) as stage:
-        assert poll_until(stage, lambda: is_done(stage)) > 30 / 4, "more queries were sent in a tick than may be"
+        assert poll_until(stage, lambda: is_done(stage)) > 30 / 8, "more queries were sent in a tick than may be"
         stage.run("reconcile")
         poll(stage)
         assert {(event_id, operation.lower()) for event_id, operation in published(stage)} == wanted

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from browser import Look, Seen, look
-from conftest import ACCOUNTS
 from integration.stage import bare_world, on_stage
 
 from local.azurite import Azurite
@@ -25,6 +24,7 @@ from shared.publishing.parquet import rows_of
 from shared.publishing.staging import Destination
 from shared.schema import DIM_FLOW, FACT_AUDIT_EVENT, FACT_FLOW_ACTION, FACT_FLOW_SESSION
 
+OWN_ACCOUNT = "account0000"  # which no test is given
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 
 
@@ -35,7 +35,7 @@ def visual_of(pages: list[dict[str, Any]], title: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def pages(azurite: Azurite) -> list[dict[str, Any]]:
     """The content of the page over rows made by hand."""
-    with on_stage(bare_world(), azurite.connection_string_of(ACCOUNTS[0])) as stage:
+    with on_stage(bare_world(), azurite.connection_string_of(OWN_ACCOUNT)) as stage:
         flow = {"flow_id": "a", "name": HOSTILE, "updated_utc": NOON}
         stage.app.staging.put(Destination(DIM_FLOW, None), [rows_of(DIM_FLOW, [flow])], ["flow"])
         for table, rows in ((FACT_FLOW_SESSION, RUNS), (FACT_FLOW_ACTION, ACTIONS), (FACT_AUDIT_EVENT, EVENTS)):
