@@ -19,7 +19,13 @@ from local.tenant.activity import blob_body
 from shared.audit import search_plan, searching
 from shared.audit.search_plan import read_plan
 from shared.errors import SourcesFailed
-from shared.state.journal import BLOB_LOST, BROUGHT_BY_SEARCH, FILLED_BY_SEARCH, SEARCH_INCOMPLETE
+from shared.state.journal import (
+    BLOB_LOST,
+    BROUGHT_BY_SEARCH,
+    CONTENT_EXPIRED,
+    FILLED_BY_SEARCH,
+    SEARCH_INCOMPLETE,
+)
 
 MIDNIGHT = ANCHOR.replace(hour=0)
 NEVER = datetime.max.replace(tzinfo=ANCHOR.tzinfo)
@@ -342,6 +348,18 @@ def test_a_loss_that_a_search_has_filled_is_told_as_filled(account: str) -> None
         assert numbers(stage) == [1]
         filled = next(one for one in stage.app.journal.gaps() if one.kind == FILLED_BY_SEARCH)
         assert filled.subject == f"{BLOB_LOST}: {lost.content_id}"
+
+
+def test_an_outage_of_more_than_seven_days_can_be_filled(account: str) -> None:
+    with searching_stage(world_of(blob_at(1, ANCHOR + timedelta(hours=12))), account) as stage:
+        poll(stage, 1, days=9)
+        poll(stage)
+        assert kinds(stage) == [CONTENT_EXPIRED]
+        assert numbers(stage) == []
+        restart(stage, AUDIT_SEARCH=days_ago(8))
+        poll_until(stage, lambda: is_done(stage))
+        assert numbers(stage) == [1]
+        assert kinds(stage) == [CONTENT_EXPIRED, FILLED_BY_SEARCH]
 
 
 def test_records_of_a_search_are_kept_and_can_be_read_again(account: str) -> None:
