@@ -184,7 +184,9 @@ FACT_AUDIT_EVENT = Table(
         _label("target_user", "user who was given or lost access: lower-case UPN, else the id"),
         _label("permission", "permission given, as the record words it"),
         _text("correlation_id", "correlation id of the request"),
-        _label("content_id", "content blob that it came in first; search- and a query's id where a search brought it"),
+        _label(
+            "content_id", "content blob that it came in first; search- and a query's id where a search brought it"
+        ),
         _instant("content_created_utc", "when that blob became available, or the query was sent"),
         _text("details", "JSON text of everything that no column holds"),
         _instant("ingested_utc", "when it was taken"),
