@@ -6,12 +6,13 @@ import re
 from pathlib import Path
 
 from shared.app import ACTIVITY_REQUESTS_PER_MINUTE
-from shared.audit import collector
+from shared.audit import search_plan, searching
 from shared.audit.forgiveness import FIRST_PAUSE, LONGEST_PAUSE, PATIENCE
 from shared.audit.operations import GROUPS, OTHER
 from shared.clouds import CLOUDS
 from shared.functions import poll_audit_content
 from shared.settings import SETTINGS
+from shared.state.journal import BROUGHT_BY_SEARCH, FILLED_BY_SEARCH, LOSSES_OF_THE_FEED, SEARCH_INCOMPLETE
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
@@ -38,21 +39,15 @@ def test_every_setting_of_the_audit_trail_is_in_it_and_none_that_is_not_there() 
 
 def test_every_cloud_is_in_it() -> None:
     for name, cloud in CLOUDS.items():
-        assert f"| `{name}` | `{cloud.activity_root}` | `{cloud.authority}` |" in PAGE
+        assert f"| `{name}` | `{cloud.activity_root}` | `{cloud.graph_root}` | `{cloud.authority}` |" in PAGE
 
 
 def test_every_kind_of_gap_is_in_it() -> None:
-    sources = [Path(module.__file__ or "").read_text("utf-8") for module in (collector, poll_audit_content)]
-    kinds = {
-        kind
-        for text in sources
-        for kind in re.findall(r'"((?:audit content|subscription|content blob) [a-z]+)"', text)
-    }
-    assert len(kinds) == 3
-    assert (
-        set(re.findall(r"^\| `([a-z ]+)` \|", section("What can be lost, and how it is told"), re.MULTILINE))
-        == kinds
-    )
+    rows = re.compile(r"^\| `([a-z, ]+)` \|", re.MULTILINE)
+    assert set(rows.findall(section("What can be lost, and how it is told"))) == LOSSES_OF_THE_FEED
+    of_search = {BROUGHT_BY_SEARCH, FILLED_BY_SEARCH, SEARCH_INCOMPLETE}
+    told = section("What the feed does not have").partition("| kind in `gaps` |")[2]
+    assert set(rows.findall(told)) == of_search
 
 
 def test_its_figures_are_those_of_the_code() -> None:
@@ -61,3 +56,17 @@ def test_its_figures_are_those_of_the_code() -> None:
     assert "72 minutes of" in PAGE
     assert poll_audit_content.DEADLINE_S == 8 * 60
     assert (FIRST_PAUSE.seconds, LONGEST_PAUSE.seconds, PATIENCE.days) == (600, 3600, 1)
+
+
+def test_the_figures_of_the_search_are_those_of_the_code() -> None:
+    text = section("What the feed does not have")
+    assert searching.MOST_NEW_QUERIES == 2
+    assert "up to two new queries in each" in text
+    assert search_plan.SIDE_BY_SIDE == 8
+    assert "up to eight under way" in text
+    assert search_plan.SETTLED.days == 8
+    assert "eight days after its end" in text
+    assert f"a multiple of {search_plan.ROUND:,} came" in text
+    assert (search_plan.PAUSE.seconds, search_plan.MOST_TRIES) == (3600, 5)
+    assert "asked anew after an hour, four times at most" in text
+    assert search_plan.SHORTEST.seconds == 60
