@@ -89,12 +89,23 @@ param auditWorkloads string = 'PowerPlatform,MicrosoftFlow,PowerApps,MicrosoftCo
 param rawAudit string = 'kept'
 
 @description('AUDIT_REPLAY: days of audit records to read once more from raw, like 2026-05-01/2026-05-07; empty: none.')
-@maxLength(21)
+@maxLength(200)
 param auditReplay string = ''
 
 @description('AUDIT_SEARCH: what the audit feed lacks, from Microsoft Graph: off, a day like 2026-05-01, monthly, or both.')
 @maxLength(30)
 param auditSearch string = 'off'
+
+@description('RUNS_REPLAY: days of runs to read once more from Dataverse, like 2026-05-01/2026-05-07; empty: none.')
+@maxLength(200)
+param runsReplay string = ''
+
+@description('LOGS_REPLAY: days of runs whose action logs to decode once more, likewise; empty: none.')
+@maxLength(200)
+param logsReplay string = ''
+
+@description('RETENTION_DAYS: days to keep, like fact_flow_action=400, raw=180; what is not named: for ever.')
+param retentionDays string = ''
 
 @description('PUBLISH_GRAIN: day, one file a table and day; hour, up to 24, above a million actions a day.')
 @allowed(['day', 'hour'])
@@ -216,6 +227,9 @@ var settings = {
   RAW_AUDIT: rawAudit
   AUDIT_REPLAY: auditReplay
   AUDIT_SEARCH: auditSearch
+  RUNS_REPLAY: runsReplay
+  LOGS_REPLAY: logsReplay
+  RETENTION_DAYS: retentionDays
   PUBLISH_GRAIN: publishGrain
   MANAGEMENT_API_URL: managementApiUrl
   GRAPH_API_URL: graphApiUrl

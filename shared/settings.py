@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any, TypeVar, cast
@@ -14,6 +14,7 @@ from cronsim import CronSim, CronSimError
 
 from shared.clouds import ACTIVITY_ROOTS, GRAPH_ROOTS
 from shared.errors import SettingsError
+from shared.retention import Retention, parse_retention
 from shared.times import parse_utc
 
 Value = TypeVar("Value")
@@ -81,6 +82,9 @@ SETTINGS = (
         "search for what the feed lacks: off, a day like 2026-05-01 (everything since), monthly, or both",
         "off",
     ),
+    Setting("RUNS_REPLAY", "days of runs to read once more from Dataverse, likewise; empty: none", ""),
+    Setting("LOGS_REPLAY", "days of runs whose action logs to decode once more, likewise; empty: none", ""),
+    Setting("RETENTION_DAYS", "days to keep, like fact_flow_action=400, raw=180; what is not named: for ever", ""),
     Setting("PUBLISH_GRAIN", "day: one file a table and day; hour: up to 24", "day"),
     Setting("MANAGEMENT_API_URL", "root of the Management Activity API; empty: the one of CLOUD", ""),
     Setting("GRAPH_API_URL", "root of Microsoft Graph; empty: the one of CLOUD", ""),
@@ -134,6 +138,10 @@ class Replay:
     last: date
     order: str
 
+    def days(self) -> Iterator[date]:
+        for ordinal in range(self.first.toordinal(), self.last.toordinal() + 1):
+            yield date.fromordinal(ordinal)
+
 
 @dataclass(frozen=True)
 class Search:
@@ -163,6 +171,9 @@ class Settings:
     raw_audit: str
     audit_replay: Replay | None
     audit_search: Search
+    runs_replay: Replay | None
+    logs_replay: Replay | None
+    retention: Retention
     publish_grain: str
     activity_root: str
     graph_root: str
@@ -214,6 +225,9 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         raw_audit=reader.read("RAW_AUDIT", _one_of(("kept", "all", "off")), "kept"),
         audit_replay=reader.read("AUDIT_REPLAY", _optional_replay, None),
         audit_search=reader.read("AUDIT_SEARCH", _search, Search()),
+        runs_replay=reader.read("RUNS_REPLAY", _optional_replay, None),
+        logs_replay=reader.read("LOGS_REPLAY", _optional_replay, None),
+        retention=reader.read("RETENTION_DAYS", parse_retention, Retention()),
         publish_grain=reader.read("PUBLISH_GRAIN", _one_of(("day", "hour")), "day"),
         activity_root=reader.read("MANAGEMENT_API_URL", _optional(_origin), "") or ACTIVITY_ROOTS[cloud],
         graph_root=reader.read("GRAPH_API_URL", _optional(_origin), "") or GRAPH_ROOTS[cloud],

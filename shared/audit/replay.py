@@ -85,7 +85,7 @@ class _Replay:
     def _rest(self) -> Iterator[_Raw]:
         """What is still to be read, in the order of names, which is that of days."""
         after = str(self.place.values.get("after") or "")
-        for day in _days(self.order):
+        for day in self.order.days():
             folder = f"audit/{self.content_type}/date={day}/"
             names = [item.name for item in self.app.storage.blobs.list(Container.RAW, folder) if item.name > after]
             if names:
@@ -120,10 +120,3 @@ class _Replay:
     def _save(self, *, after: str, done: bool) -> None:
         values = {"order": self.order.order, "workloads": self.workloads, "after": after, "done": done}
         self.place = self.app.checkpoints.save(self.place, values)
-
-
-def _days(order: Replay) -> Iterator[date]:
-    day = order.first
-    while day <= order.last:
-        yield day
-        day += DAY

@@ -18,7 +18,9 @@ RUNS_PER_MESSAGE = 20
 class LogRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """`url` is the environment's origin; `day` the UTC date on which the runs were created.
 
-    With `recheck`, logs in the table `flowlogs` that were read soon after the run are compared once more.
+    With `recheck`, logs in the table `flowlogs` that were read soon after the run are compared once more; with
+    `again`, logs that were decoded before are decoded once more. `redriven` counts how often the request has been
+    put back after it failed too often.
     """
 
     url: str
@@ -26,6 +28,8 @@ class LogRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     day: date
     session_ids: tuple[str, ...]
     recheck: bool = False
+    again: bool = False
+    redriven: int = 0
 
     def body(self) -> str:
         return msgspec.json.encode(self).decode()
@@ -49,8 +53,8 @@ def read_request(body: str) -> LogRequest:
     return request
 
 
-def requests_for(url: str, sessions: Iterable[Session]) -> Iterator[LogRequest]:
+def requests_for(url: str, sessions: Iterable[Session], *, again: bool = False) -> Iterator[LogRequest]:
     """As few messages as may be, each for runs of one environment and day."""
     for (environment_id, day), group in grouped(sessions, lambda run: (run.environment_id, run.day)).items():
         for batch in batches(group, RUNS_PER_MESSAGE):
-            yield LogRequest(url, environment_id, day, tuple(session.session_id for session in batch))
+            yield LogRequest(url, environment_id, day, tuple(session.session_id for session in batch), again=again)

@@ -255,6 +255,30 @@ def succeed(known: Session | None, newer: Session, now: datetime) -> Session | N
     return replace(newer, **log, deleted_at_source_utc=None, ingested_utc=ingested)
 
 
+def read_again(known: Session | None, reading: Session, now: datetime) -> Session | None:
+    """The state to keep when a row is read once more on purpose, perhaps by a newer version of this app.
+
+    A row that has changed is a newer state. Of one that has not, what is read now counts, but for what can no
+    longer be had: a value that has become empty, or an owner whose name has become an id.
+    """
+    if known is None or _stamp(reading) != _stamp(known):
+        return succeed(known, reading, now)
+    kept = {name: getattr(known, name) for name in (*LOG_FIELDS, "ingested_utc")}
+    kept |= {name: getattr(known, name) for name in FIELDS if getattr(reading, name) is None}
+    if known.user_id and "@" in known.user_id and "@" not in (reading.user_id or ""):
+        kept["user_id"] = known.user_id
+    state = replace(reading, **{**kept, "deleted_at_source_utc": None})
+    return known if state == known else amended(state, now)
+
+
+def _stamp(session: Session) -> tuple[int, datetime]:
+    return session.version_number, session.modified_utc
+
+
+Succession = Callable[[Session | None, Session, datetime], Session | None]
+"""From what is known of a run and what is read of it to the state to keep; `None` keeps what is known."""
+
+
 def amended(session: Session, now: datetime, **changes: Any) -> Session:
     """The run with what this app has learnt of it; a state of its own, later than the one before."""
     return replace(session, **changes, ingested_utc=max(now, session.ingested_utc + MILLISECOND))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import IO, Any
@@ -103,7 +103,7 @@ class _Decoding:
 
     def run(self) -> None:
         registered = self._registered()
-        waiting = [session for session in registered if session.log_status in AWAITED or self._is_due(session)]
+        waiting = [session for session in registered if self._is_wanted(session)]
         stage_sessions(self.app, [session for session in registered if session not in waiting])
         for at, session in enumerate(waiting):
             if self.deadline.remaining_s < RESERVE_S:
@@ -126,6 +126,9 @@ class _Decoding:
         self._put_back_pending()
         self._put_back_young()
 
+    def _is_wanted(self, session: Session) -> bool:
+        return self.request.again or session.log_status in AWAITED or self._is_due(session)
+
     def _is_due(self, session: Session) -> bool:
         """Whether rows of the table that were read early are to be read once more: late ones are there by now."""
         return self.request.recheck and session.log_version == V2 and session.log_status == LogStatus.LOADED
@@ -144,7 +147,7 @@ class _Decoding:
         A refusal where the settings let nothing be written is no news; one where a log may lie is.
         """
         refused: AccessError | None = None
-        for generation in self.logs.generations(session):
+        for generation in self._generations(session):
             try:
                 if self._found(generation, session):
                     return
@@ -153,12 +156,21 @@ class _Decoding:
             except AccessError as error:
                 if self.logs.expects(generation, session):
                     refused = error
+        if session.log_status == LogStatus.UNREADABLE and self._from_raw(session):
+            return
         if session.log_status not in AWAITED:
             return  # loaded, and gone since: it stays loaded
         if refused is None:
             self._missing(session)
         else:
             self._refused(session, refused)
+
+    def _generations(self, session: Session) -> tuple[str, ...]:
+        """Where to look; for a log that is kept already only where it came from: another place may hold less."""
+        generations = self.logs.generations(session)
+        if session.log_status != LogStatus.LOADED:
+            return generations
+        return tuple(generation for generation in generations if generation == session.log_version)
 
     def _refused(self, session: Session, error: AccessError) -> None:
         """Said at once and asked again for a day, then once a day: a role may only have been lost for a while."""
@@ -183,6 +195,15 @@ class _Decoding:
                 self._unusable(session, LogStatus.TOO_LARGE, V1, str(error), None)
             except Unreadable as error:
                 self._unusable(session, LogStatus.UNREADABLE, V1, str(error), file)
+        return True
+
+    def _from_raw(self, session: Session) -> bool:
+        """A log that could not be read and is gone at its source: whether a copy was kept of it."""
+        with spool() as file:
+            if self.app.storage.blobs.copy_into(Container.RAW, unreadable_name(session), file) is None:
+                return False
+            with suppress(Unreadable):  # it stays what it was
+                self._decode(session, file)
         return True
 
     def _decode(self, session: Session, file: IO[bytes]) -> None:
@@ -234,6 +255,12 @@ class _Decoding:
         return table
 
     def _loaded(self, session: Session, table: ActionTable, version: str) -> None:
+        if self.request.again and table.summary.action_count < (session.action_count or 0):
+            log.warning(
+                "The action log of run %s has become shorter; what was published stays", session.session_id
+            )
+            table.close()
+            return
         self.group.tables.append(table)
         outcome = _summary(session, table.summary)
         self.group.add(session, log_status=LogStatus.LOADED, log_version=version, **outcome)
@@ -266,17 +293,22 @@ class _Decoding:
     def _note_unreadable(self, session: Session, rows: FlowLog) -> None:
         if rows.unreadable:
             reason = f"{rows.unreadable} of {len(rows)} rows of the log can't be read; the others are kept."
-            self._gap(*_span(session), "action log partly unreadable", session.session_id, reason)
+            self._gap(*span_of(session), "action log partly unreadable", session.session_id, reason)
 
     def _unusable(
         self, session: Session, status: LogStatus, version: str, reason: str, file: IO[bytes] | None
     ) -> None:
-        """Keep the file as it came, say why it can't be used, and note the gap."""
+        """Keep the file as it came, say why it can't be used, and note the gap.
+
+        A log that was loaded before and can't be used any more stays loaded.
+        """
+        if self.request.again and session.log_status == LogStatus.LOADED:
+            log.warning("The action log of run %s can't be had again: %s", session.session_id, reason)
+            return
         if file is not None:
             file.seek(0)
-            name = f"unreadable/{session.environment_id}/date={session.day.isoformat()}/{session.session_id}.bin"
-            self.app.storage.blobs.put(Container.RAW, name, file)
-        self._gap(*_span(session), f"action log {status.value}", session.session_id, reason)
+            self.app.storage.blobs.put(Container.RAW, unreadable_name(session), file)
+        self._gap(*span_of(session), f"action log {status.value}", session.session_id, reason)
         self.group.add(session, log_status=status, log_version=version)
 
     def _gap(self, begin: datetime, end: datetime, kind: str, subject: str, reason: str) -> None:
@@ -352,7 +384,12 @@ def _noting(group: _Group, now: Callable[[], Any]) -> Callable[[Session, Session
     return change
 
 
-def _span(session: Session) -> tuple[datetime, datetime]:
+def unreadable_name(session: Session) -> str:
+    """Where a log that can't be read is kept, in the container `raw`."""
+    return f"unreadable/{session.environment_id}/date={session.day.isoformat()}/{session.session_id}.bin"
+
+
+def span_of(session: Session) -> tuple[datetime, datetime]:
     """From the run's begin to its end; the row of a local run is created after the run has ended."""
     end = session.completed_utc or session.modified_utc
     return min(session.started_utc or session.created_utc, session.created_utc, end), end

@@ -9,7 +9,7 @@ from shared.app import App
 from shared.batches import grouped
 from shared.clock import Deadline
 from shared.dataverse.log_messages import requests_for
-from shared.dataverse.sessions import LogStatus, Session, read_session, succeed
+from shared.dataverse.sessions import LogStatus, Session, Succession, read_session, succeed
 from shared.dataverse.web_api import Row
 from shared.functions.sources import Tally
 from shared.publishing.parquet import rows_of
@@ -27,6 +27,7 @@ class Intake:
 
     The order makes it lossless: register, stage, queue, and only then may the caller remember its place. A crash
     in between repeats; a row state that is registered already is staged and queued again, under the same name.
+    `succession` decides between a state that is known and one that is read.
     """
 
     app: App
@@ -34,6 +35,7 @@ class Intake:
     environment_id: str
     deadline: Deadline
     tally: Tally
+    succession: Succession = succeed
 
     def take(self, rows: Iterable[Row], is_new: Callable[[Session], bool] = lambda _: False) -> list[Session]:
         """Take rows and return the states of their runs that now hold, but for those that were newer before."""
@@ -74,7 +76,7 @@ class Intake:
         )
 
     def _succeed(self, newer: Session, known: Session | None) -> Session | None:
-        return succeed(known, newer, self.app.clock.now())
+        return self.succession(known, newer, self.app.clock.now())
 
 
 def stage_sessions(app: App, sessions: Iterable[Session]) -> None:

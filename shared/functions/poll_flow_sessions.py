@@ -14,6 +14,7 @@ from shared.dataverse.profile import Profile
 from shared.dataverse.web_api import Query, Row
 from shared.errors import AccessError, Missing
 from shared.functions.intake import Intake
+from shared.functions.replays import replays
 from shared.functions.sources import Tally, each_source
 from shared.settings import Environment
 from shared.times import iso_utc, parse_utc
@@ -31,7 +32,7 @@ NO_TABLE = (
 def run(app: App) -> None:
     deadline = app.deadline(DEADLINE_S)
     sources = {env.name: partial(poll_environment, app, env) for env in app.settings.environments}
-    each_source(app, FUNCTION, sources, deadline)
+    each_source(app, FUNCTION, {**sources, **replays(app)}, deadline)
 
 
 def poll_environment(app: App, environment: Environment, deadline: Deadline, tally: Tally) -> None:
