@@ -1,6 +1,13 @@
-"""Queues: messages out as the Functions host expects them."""
+"""Queues: messages out as the Functions host expects them, and what it has given up taken in hand."""
 
 from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.storage.queue import QueueServiceClient, TextBase64DecodePolicy, TextBase64EncodePolicy
@@ -9,6 +16,25 @@ from shared.state.names import Queue
 
 FOR_EVER = -1
 LONGEST_DELAY_S = 7 * 24 * 3600 - 60
+MOST_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class TakenMessage:
+    """A message in hand: nobody else sees it for a while; `content` is what the queue holds, in base64 or not."""
+
+    message_id: str
+    receipt: str
+    content: str
+    inserted_utc: datetime
+
+    @property
+    def body(self) -> str:
+        """What was meant to be sent; somebody may have put it by hand, without base64."""
+        try:
+            return base64.b64decode(self.content, validate=True).decode()
+        except ValueError:
+            return self.content
 
 
 class Queues:
@@ -38,6 +64,24 @@ class Queues:
             return [message.content for message in client.peek_messages(max_messages=most)]
         except ResourceNotFoundError:
             return []
+
+    def take(self, queue: str, hidden_s: int) -> Iterator[TakenMessage]:
+        """The messages, the oldest first, each hidden from everybody else for `hidden_s` seconds."""
+        client: Any = self._client.get_queue_client(queue)  # the SDK leaves its messages untyped
+        messages = client.receive_messages(messages_per_page=MOST_AT_ONCE, visibility_timeout=hidden_s)
+        for message in messages:
+            yield TakenMessage(message.id, message.pop_receipt, message.content, message.inserted_on)
+
+    def delete(self, queue: str, message: TakenMessage) -> None:
+        """Delete a message in hand; one that came back meanwhile stays."""
+        with suppress(ResourceNotFoundError):
+            self._client.get_queue_client(queue).delete_message(message.message_id, message.receipt)
+
+    def let_go(self, queue: str, message: TakenMessage) -> None:
+        """Let everybody see a message in hand again."""
+        with suppress(ResourceNotFoundError):
+            client = self._client.get_queue_client(queue)
+            client.update_message(message.message_id, message.receipt, visibility_timeout=0)
 
     def create_missing(self, queues: tuple[Queue, ...]) -> None:
         present = {queue.name for queue in self._client.list_queues()}
