@@ -118,7 +118,11 @@ def _encoded_schema(table: Table) -> pa.Schema:
 
 
 def _encoded_file(table: Table, source: IO[bytes]) -> Any:
-    return pq.ParquetFile(source, read_dictionary=dictionary_columns(table), pre_buffer=False)
+    """The file, labels as dictionaries; one that an older file lacks must not be asked for as such."""
+    there = pq.read_schema(source).names
+    source.seek(0)
+    labels = [name for name in dictionary_columns(table) if name in there]
+    return pq.ParquetFile(source, read_dictionary=labels, pre_buffer=False)
 
 
 def _writer(table: Table, sink: IO[bytes]) -> Any:
