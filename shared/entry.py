@@ -41,8 +41,12 @@ def check_settings() -> None:
 def run_timer(function: str) -> None:
     """Run a timer function and leave its heartbeat, so that a timer that froze can be told from one that rests."""
     app = the_app()
+    from shared.state.version import ensure_current, refuse_newer  # noqa: PLC0415 - heavy, as is all of storage
+
     began = app.clock.now()
+    refuse_newer(app)
     try:
+        ensure_current(app)
         _run(function, app)
     except BaseException as error:
         app.journal.heartbeat(function, failed_utc=app.clock.now(), error=str(error)[:LONGEST_ERROR])
@@ -66,12 +70,18 @@ def tell_how_it_is(app: App) -> None:
 
 def run_message(function: str, body: str, dequeue_count: int | None) -> None:
     """Run a queue function over one message."""
+    from shared.state.version import ensure_current  # noqa: PLC0415 - heavy, as is all of storage
+
+    ensure_current(the_app())
     _run(function, the_app(), body, dequeue_count or 1)
 
 
 def run_request(function: str) -> tuple[int, str]:
     """HTTP status and body; an app that can't run says why instead of failing."""
+    from shared.state.version import refuse_newer  # noqa: PLC0415 - heavy, as is all of storage
+
     try:
+        refuse_newer(the_app())
         return _run(function, the_app())
     except Exception as error:
         if not isinstance(error, SettingsError):
