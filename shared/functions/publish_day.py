@@ -13,8 +13,14 @@ log = logging.getLogger("flowtrail")
 
 
 def run(app: App, body: str, _dequeue_count: int) -> None:
-    """Publish what a message names; if somebody else is at it, what is staged stays staged for the next time."""
+    """Publish what a message names; if somebody else is at it, what is staged stays staged for the next time.
+
+    What belongs to a day that is no longer kept is given up.
+    """
     destination = read_destination(body)
+    if app.settings.retention.is_over(destination.table.name, destination.day, app.clock.now().date()):
+        app.staging.discard(app.staging.waiting_for(destination))
+        return
     try:
         publication = app.publisher.publish(destination)
     except Conflict as error:

@@ -10,6 +10,7 @@ from shared.app import App
 from shared.audit.cursor import CURSOR as FEED_CURSOR
 from shared.audit.cursor import all_seven_days, read_feed_cursor
 from shared.clock import Deadline
+from shared.functions.expiry import expiries
 from shared.functions.reconcile_runs import reconcile_runs
 from shared.functions.redrive import redrives
 from shared.functions.sources import Tally, each_source
@@ -31,6 +32,7 @@ def run(app: App) -> None:
             **{name: partial(list_again, app, name) for name in app.settings.audit_content_types},
             **{env.name: partial(reconcile_runs, app, env) for env in app.settings.environments},
             **redrives(app),
+            **expiries(app),
         },
         deadline,
     )

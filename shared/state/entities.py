@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
+from itertools import groupby
 from typing import Any
 
 from azure.core import MatchConditions
@@ -124,6 +125,15 @@ class Entities:
                 if error.status_code not in CONFLICTS:
                     raise
                 raise Conflict(f"{self._client.table_name} {batch[0].partition} was changed") from error
+
+    def delete_between(self, first: str, behind: str) -> Iterator[int]:
+        """Delete the partitions from `first` up to, not including, `behind`; tell the number after each."""
+        filter_ = "PartitionKey ge @first and PartitionKey lt @behind"
+        found = self.query(filter_, {"first": first, "behind": behind}, select=[])
+        for partition, entities in groupby(found, lambda entity: entity.partition):
+            doomed = [Operation(Write.DELETE, partition, entity.row, {}) for entity in entities]
+            self.write_all(doomed)
+            yield len(doomed)
 
 
 def _transactions(operations: Sequence[Operation]) -> Iterator[list[Operation]]:

@@ -1,0 +1,118 @@
+"""What is older than `RETENTION_DAYS` keeps goes, with its state, and does not come back."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from support import settings_with
+
+from integration.stage import ANCHOR, Stage, a_log, a_run, on_stage, run_id, with_runs
+from integration.test_action_logs import log_of
+from integration.test_audit_content import a_blob, an_event, ledger, world_of
+from integration.test_audit_replay import restart
+from local.tenant import Session
+from shared.errors import SettingsError
+from shared.functions import expiry
+from shared.functions.sources import each_source
+from shared.state.names import StateTable
+
+RULES = "fact_flow_session=40, fact_flow_action=30\nfact_audit_event=30;raw=30, fact_ingest=30"
+HISTORY = f"{ANCHOR - timedelta(days=90):%Y-%m-%d}"
+
+
+def run_aged(number: int, days: int, content: bytes | None = None) -> Session:
+    return a_run(number, ANCHOR - timedelta(days=days), a_log(content or log_of()))
+
+
+def days_of(stage: Stage, table: str) -> set[int]:
+    """How many days ago the published days are."""
+    names = (name.split("date=")[1][:10] for name in stage.published() if name.startswith(f"{table}/"))
+    return {(ANCHOR.date() - type(ANCHOR).fromisoformat(day).date()).days for day in names}
+
+
+def registered(stage: Stage) -> set[str]:
+    return {entity.row for entity in stage.app.storage.table(StateTable.FLOW_SESSIONS).all(select=[])}
+
+
+def expired(stage: Stage) -> None:
+    each_source(stage.app, "reconcile", expiry.expiries(stage.app), stage.app.deadline(480))
+
+
+def test_old_days_go_with_their_state_and_late_rows_do_not_bring_them_back(account: str) -> None:
+    event = an_event(1, CreationTime=(ANCHOR - timedelta(days=60)).isoformat())
+    runs = [run_aged(1, 60), run_aged(2, 35), run_aged(3, 1), run_aged(4, 60, b"damaged")]
+    world = with_runs(world_of(a_blob(1, event, an_event(2))), *runs)
+    with on_stage(world, account, HISTORY_START=HISTORY) as stage:
+        stage.round()
+        assert days_of(stage, "fact_flow_session") == {60, 35, 1}
+        assert days_of(stage, "fact_flow_action") == {60, 35, 1}
+        assert days_of(stage, "fact_audit_event") == {60, 0}
+        assert len(stage.raw("unreadable/")) == 1
+        restart(stage, RETENTION_DAYS=RULES)
+        stage.run("reconcile")
+        stage.publish()
+        assert days_of(stage, "fact_flow_session") == {35, 1}
+        assert days_of(stage, "fact_flow_action") == {1}
+        assert days_of(stage, "fact_audit_event") == {0}
+        assert registered(stage) == {run_id(2), run_id(3)}
+        assert stage.raw("audit/"), "a blob that became available lately was deleted"
+        assert not stage.raw("unreadable/")
+
+        day = f"{ANCHOR - timedelta(days=60):%Y-%m-%d}"
+        restart(stage, RUNS_REPLAY=day, LOGS_REPLAY=f"{day}/{ANCHOR:%Y-%m-%d}", AUDIT_REPLAY=f"{ANCHOR:%Y-%m-%d}")
+        stage.clock.advance(minutes=15)
+        stage.run("poll_flow_sessions")
+        stage.run("poll_audit_content")
+        stage.decode()
+        stage.publish()
+        assert days_of(stage, "fact_flow_session") == {35, 1}
+        assert days_of(stage, "fact_flow_action") == {1}
+        assert days_of(stage, "fact_audit_event") == {0}
+        assert not stage.staged()
+        stage.run("reconcile")
+        assert registered(stage) == {run_id(2), run_id(3)}
+
+
+def test_the_ledger_and_the_ingest_log_do_not_grow_for_ever(account: str) -> None:
+    with on_stage(world_of(a_blob(1)), account, RETENTION_DAYS=RULES) as stage:
+        stage.run("poll_audit_content")
+        assert len(ledger(stage)) == 1
+        stage.clock.advance(days=29)
+        expired(stage)
+        assert len(ledger(stage)) == 1
+        stage.clock.advance(days=3)
+        expired(stage)
+        assert not ledger(stage)
+        assert stage.app.journal.first_day() == f"{ANCHOR + timedelta(days=29):%Y-%m-%d}"
+
+
+def test_what_a_day_has_no_time_for_goes_on_the_next(account: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [run_aged(number, 50 + number) for number in range(3)]
+    world = with_runs(world_of(), *runs)
+    with on_stage(world, account, HISTORY_START=HISTORY) as stage:
+        stage.run("poll_flow_sessions")
+        stage.publish()
+        restart(stage, RETENTION_DAYS="fact_flow_session=30")
+        monkeypatch.setattr(expiry, "RESERVE_S", 10_000)
+        for left in (2, 1, 0):
+            expired(stage)
+            assert len(days_of(stage, "fact_flow_session")) == left
+
+
+def test_everything_is_kept_by_default() -> None:
+    assert not settings_with().retention.days
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("fact_gap=400", "has 'fact_gap=400'; a rule looks like fact_flow_action=400"),
+        ("raw", "has 'raw'; a rule looks like"),
+        ("raw=7", "has 'raw=7'; a number of days is from 30"),
+    ],
+)
+def test_rules_that_are_none_are_refused(text: str, problem: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        settings_with(RETENTION_DAYS=f"fact_ingest=90, {text}")
+    assert caught.value.problems[0].startswith(f"RETENTION_DAYS {problem}")
