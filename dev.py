@@ -7,6 +7,7 @@
     python3 dev.py invoke NAME      run one function once
     python3 dev.py powerbi          write the Power BI project, its KPIs and the data dictionary anew
     python3 dev.py bench [ARGS]     what the app costs, beside what else one could do
+    python3 dev.py forget UPN       take a person's name out of a storage account (--storage, --apply)
     python3 dev.py lint             ruff and pyright
     python3 dev.py infra WHAT       check, build or what-if of the templates; the last two need the Azure CLI
 
@@ -43,7 +44,7 @@ OLDEST = (3, 11)
 PREFERRED = (3, 13)  # what the app runs on in Azure
 PREFERRED_NAME = "3.13"
 
-COMMANDS = ("demo", "test", "start", "invoke", "powerbi", "bench", "lint", "infra")
+COMMANDS = ("demo", "test", "start", "invoke", "powerbi", "bench", "forget", "lint", "infra")
 PROBE = "import ensurepip, json, sys; print(json.dumps([sys.version_info[:3], sys._base_executable]))"
 PROBE_TIMEOUT_S = 20
 UV_INSTALL_TIMEOUT_S = 120
@@ -94,7 +95,7 @@ def run_command(command: str, args: list[str]) -> int:
     python = ready_environment()
     if command == "lint":
         return lint(python)
-    if command != "powerbi" and (command != "infra" or args == ["check"]):
+    if command not in ("powerbi", "forget") and (command != "infra" or args == ["check"]):
         prepare_azurite(python, optional=command in ("start", "invoke"))
     if command == "bench" and "--guard" not in args:
         os.environ["FLOWTRAIL_BENCH_PYTHON"] = str(ready_rivals(python))

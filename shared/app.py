@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from shared.net.identity import Tokens
     from shared.net.transport import Transport
     from shared.publishing.derived import Derivations, JournalMarks
+    from shared.publishing.forgotten import ForgottenPeople
     from shared.publishing.layout import Layout
     from shared.publishing.publisher import Publisher
     from shared.publishing.staging import Staging
@@ -131,7 +132,13 @@ class App:
     def publisher(self) -> Publisher:
         from shared.publishing.publisher import Publisher
 
-        return Publisher(self.storage.blobs, self.staging, self.derivations, self.layout)
+        return Publisher(self.storage.blobs, self.staging, self.derivations, self.forgotten, self.layout)
+
+    @cached_property
+    def forgotten(self) -> ForgottenPeople:
+        from shared.publishing.forgotten import ForgottenPeople
+
+        return ForgottenPeople(self.checkpoints)
 
     @cached_property
     def layout(self) -> Layout:

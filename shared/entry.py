@@ -44,7 +44,7 @@ def run_timer(function: str) -> None:
     from shared.state.version import ensure_current, refuse_newer  # noqa: PLC0415 - heavy, as is all of storage
 
     began = app.clock.now()
-    refuse_newer(app)
+    refuse_newer(app.checkpoints)
     try:
         ensure_current(app)
         _run(function, app)
@@ -81,7 +81,7 @@ def run_request(function: str) -> tuple[int, str]:
     from shared.state.version import refuse_newer  # noqa: PLC0415 - heavy, as is all of storage
 
     try:
-        refuse_newer(the_app())
+        refuse_newer(the_app().checkpoints)
         return _run(function, the_app())
     except Exception as error:
         if not isinstance(error, SettingsError):

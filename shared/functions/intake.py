@@ -52,9 +52,10 @@ class Intake:
     def _sessions(self, rows: list[Row]) -> Iterator[Session]:
         owners = {str(row["_ownerid_value"]).lower() for row in rows if row.get("_ownerid_value")}
         upns = self.app.user_names(self.environment).of(owners, self.deadline)
+        forgotten = self.app.forgotten.load()
         for row in rows:
             try:
-                yield read_session(row, self.environment_id, upns, self.app.clock.now())
+                yield forgotten.record(read_session(row, self.environment_id, upns, self.app.clock.now()))
             except ValueError as error:
                 self.tally.rows_failed += 1
                 self._note(row, str(error))

@@ -158,7 +158,8 @@ class _Sync:
         rows = list(self.api.rows(query, self.deadline))
         owners = {str(row["_ownerid_value"]).lower() for row in rows if row.get("_ownerid_value")}
         upns = self.app.user_names(self.environment).of(owners, self.deadline)
-        found = [row for row in (listing.read(row, upns) for row in rows) if row]
+        forgotten = self.app.forgotten.load()
+        found = [forgotten.values(row) for row in (listing.read(row, upns) for row in rows) if row]
         if "environment_id" in listing.dimension.column_names:
             for row in found:
                 row["environment_id"] = self.profile.environment_id

@@ -11,6 +11,7 @@ import pyarrow as pa
 from shared.errors import Conflict
 from shared.publishing.derived import DERIVED, Derivations
 from shared.publishing.dimensions import stage_unknown_members
+from shared.publishing.forgotten import ForgottenPeople
 from shared.publishing.layout import HOURS, Layout, day_name, hour_name, of_hour
 from shared.publishing.parquet import read_encoded, read_rows, rows_of, write_rows
 from shared.publishing.rewriting import rewrite
@@ -39,6 +40,7 @@ class Publisher:
     blobs: Blobs
     staging: Staging
     derivations: Derivations
+    forgotten: ForgottenPeople
     layout: Layout
 
     def publish(self, destination: Destination) -> Publication:
@@ -58,7 +60,7 @@ class Publisher:
                 return Publication(files_written=moved)
             if destination.table.name in DERIVED:
                 return self._derive(destination, items)
-            tables = self.staging.read(destination, now)
+            tables = self.forgotten.applied(destination.table, self.staging.read(destination, now))
             members = stage_unknown_members(self.blobs, self.staging, destination.table, tables)
             reached = self.derivations.note_runs(destination, tables)
             merged = [self._publish_file(*part, lease) for part in self._parts(destination, tables)]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shared.errors import Conflict, Defer, Stop
-from shared.state.checkpoints import STATE_VERSION, Checkpoint
+from shared.state.checkpoints import STATE_VERSION, Checkpoint, Checkpoints
 from shared.state.names import Container
 
 if TYPE_CHECKING:
@@ -41,13 +41,13 @@ MIGRATIONS: tuple[Migration, ...] = ()
 """In order, each to the version behind the one before; the last one leads to `STATE_VERSION`."""
 
 
-def refuse_newer(app: App, migrations: Sequence[Migration] = MIGRATIONS) -> Checkpoint:
+def refuse_newer(checkpoints: Checkpoints, migrations: Sequence[Migration] = MIGRATIONS) -> Checkpoint:
     """Where the version stands, if this app can work with it or bring it up to date.
 
     Raises:
         Stop: a newer version of the app wrote the state.
     """
-    place = app.checkpoints.load(KIND, ROW)
+    place = checkpoints.load(KIND, ROW)
     if (found := _version(place)) > _newest(migrations):
         raise Stop(
             f"The data storage account holds state of version {found}, this app knows {_newest(migrations)}: "
@@ -63,7 +63,7 @@ def ensure_current(app: App, migrations: Sequence[Migration] = MIGRATIONS) -> No
         Stop: a newer version of the app wrote the state.
         Defer: another worker is at it.
     """
-    place = refuse_newer(app, migrations)
+    place = refuse_newer(app.checkpoints, migrations)
     if place.values.get("version") == _newest(migrations):
         return
     try:
@@ -74,7 +74,7 @@ def ensure_current(app: App, migrations: Sequence[Migration] = MIGRATIONS) -> No
 
 
 def _migrate(app: App, migrations: Sequence[Migration], lease: Lease) -> None:
-    place = refuse_newer(app, migrations)
+    place = refuse_newer(app.checkpoints, migrations)
     for step in migrations:
         if step.to_version > _version(place):
             log.warning("The state is brought to version %d: %s", step.to_version, step.what)
