@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import io
 import json
-from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -13,8 +12,9 @@ import pyarrow as pa
 import pytest
 
 from local.released_schema import PATH, broken, described
-from shared.publishing.merge import RULES, merge
-from shared.publishing.parquet import iter_encoded, read_rows, rows_of, write_rows
+from shared.publishing.merge import RULES
+from shared.publishing.parquet import read_rows, rows_of, write_rows
+from shared.publishing.rewriting import rewrite
 from shared.schema import TABLES, Kind, Table, arrow_schema
 
 RELEASED = json.loads(PATH.read_text("utf-8"))
@@ -49,14 +49,8 @@ def test_a_file_of_an_older_version_takes_new_rows_and_has_no_values_in_new_colu
     file = io.BytesIO()
     write_rows(older, [pa.Table.from_pylist([row_of(older, 0), row_of(older, 1)], arrow_schema(older))], file)
 
-    def published(columns: Sequence[str] | None) -> Iterable[pa.Table]:
-        file.seek(0)
-        return iter_encoded(table, file, list(columns) if columns else None)
-
     new = io.BytesIO()
-    result = merge(rule, published, [rows_of(table, [row_of(table, 2)])])
-    assert result is not None
-    write_rows(table, result.rows, new)
+    assert rewrite(table, file, [rows_of(table, [row_of(table, 2)])], new) is not None
     rows = read_rows(table, new)
     assert rows.schema == arrow_schema(table)
     old_one, other, new_one = rows.to_pylist()
