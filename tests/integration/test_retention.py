@@ -39,12 +39,19 @@ def expired(stage: Stage) -> None:
     each_source(stage.app, "reconcile", expiry.expiries(stage.app), stage.app.deadline(480))
 
 
+def taken(stage: Stage) -> None:
+    stage.run("poll_flow_sessions")
+    stage.run("poll_audit_content")
+    stage.decode()
+    stage.publish()
+
+
 def test_old_days_go_with_their_state_and_late_rows_do_not_bring_them_back(account: str) -> None:
     event = an_event(1, CreationTime=(ANCHOR - timedelta(days=60)).isoformat())
     runs = [run_aged(1, 60), run_aged(2, 35), run_aged(3, 1), run_aged(4, 60, b"damaged")]
     world = with_runs(world_of(a_blob(1, event, an_event(2))), *runs)
     with on_stage(world, account, HISTORY_START=HISTORY) as stage:
-        stage.round()
+        taken(stage)
         assert days_of(stage, "fact_flow_session") == {60, 35, 1}
         assert days_of(stage, "fact_flow_action") == {60, 35, 1}
         assert days_of(stage, "fact_audit_event") == {60, 0}
@@ -62,15 +69,12 @@ def test_old_days_go_with_their_state_and_late_rows_do_not_bring_them_back(accou
         day = f"{ANCHOR - timedelta(days=60):%Y-%m-%d}"
         restart(stage, RUNS_REPLAY=day, LOGS_REPLAY=f"{day}/{ANCHOR:%Y-%m-%d}", AUDIT_REPLAY=f"{ANCHOR:%Y-%m-%d}")
         stage.clock.advance(minutes=15)
-        stage.run("poll_flow_sessions")
-        stage.run("poll_audit_content")
-        stage.decode()
-        stage.publish()
+        taken(stage)
         assert days_of(stage, "fact_flow_session") == {35, 1}
         assert days_of(stage, "fact_flow_action") == {1}
         assert days_of(stage, "fact_audit_event") == {0}
         assert not stage.staged()
-        stage.run("reconcile")
+        expired(stage)
         assert registered(stage) == {run_id(2), run_id(3)}
 
 

@@ -70,7 +70,7 @@ def test_storage_of_the_first_version_is_taken_on(account: str, monkeypatch: pyt
 def test_a_migration_that_is_cut_short_is_repeated_until_it_is_done(account: str) -> None:
     with on_stage(with_runs(bare_world(), *some_runs()), account) as stage:
         stage.run("poll_flow_sessions")
-        for writes in range(0, 20, 2):
+        for writes in range(0, 12, 3):
             stage.transport.before = CrashAt(writes)
             with suppress(Crash):
                 ensure_current(stage.app, NEXT)
