@@ -35,7 +35,7 @@ from shared.state.queues import TakenMessage
 log = logging.getLogger("flowtrail")
 
 MOST_TIMES = 3
-MOST_MESSAGES = 2_000
+MOST_MESSAGES = 10_000
 HIDDEN_S = 900
 RESERVE_S = 20.0
 Read = TypeVar("Read")
@@ -175,11 +175,15 @@ class _Logs:
 
     def _give_up(self, run: Session) -> None:
         """An unreadable log from now on; actions that were published before stay."""
-        self.tally.rows_failed += 1
         if run.log_status not in AWAITED:
             log.error("The action log of run %s can't be decoded again; what is published stays", run.session_id)
             return
-        self._keep_file(run)
+        try:
+            self._keep_file(run)
+        except AccessError:
+            self._put_back([run])  # it is refused by now, which decoding it tells as what it is
+            return
+        self.tally.rows_failed += 1
         self._note_gap(run)
 
         def unreadable(run: Session, known: Session | None) -> Session:
@@ -209,13 +213,14 @@ class _Logs:
 
         Raises:
             Defer: the source does not answer now, which says nothing about the log.
+            AccessError: it refuses, which says nothing about it either.
         """
         with spool() as file:
             try:
                 path = f"flowsessions({run.session_id})/additionalcontext"
                 for chunk in self.app.web_api(self.environment).file(path, self.deadline):
                     file.write(chunk)
-            except (Skip, AccessError) as error:
+            except Skip as error:
                 log.info("No copy of the action log of run %s can be had: %s", run.session_id, error)
                 return
             file.seek(0)

@@ -125,6 +125,19 @@ def test_a_source_that_does_not_answer_says_nothing_about_a_log(account: str) ->
         assert poisoned(stage, LOGS) == 1
 
 
+def test_a_log_that_is_refused_by_now_is_told_as_refused(account: str) -> None:
+    with on_stage(three_runs(), account) as stage:
+        stage.run("poll_flow_sessions")
+        ((body, _),) = stage.messages(LOGS)
+        poison(stage, LOGS, given_up(body))
+        refusal = Fault("dataverse", path_contains="additionalcontext/$value", times=None, status=403)
+        stage.tenant.faults.add(refusal)
+        redrive(stage)
+        stage.decode()
+        assert set(states(stage).values()) == {"forbidden"}
+        assert poisoned(stage, LOGS) == 0
+
+
 class Hands:
     """Sees which messages are taken, to put them down again: what a quarter of an hour does after a crash."""
 
