@@ -38,9 +38,9 @@ def check_settings() -> None:
         log.critical("%s", error)
 
 
-def run_timer(function: str) -> None:
+def run_timer(function: str, app: App | None = None) -> None:
     """Run a timer function and leave its heartbeat, so that a timer that froze can be told from one that rests."""
-    app = the_app()
+    app = app or the_app()
     from shared.state.version import ensure_current, refuse_newer  # noqa: PLC0415 - heavy, as is all of storage
 
     began = app.clock.now()
@@ -68,21 +68,23 @@ def tell_how_it_is(app: App) -> None:
         log.exception("The report of how the app is failed")
 
 
-def run_message(function: str, body: str, dequeue_count: int | None) -> None:
+def run_message(function: str, body: str, dequeue_count: int | None, app: App | None = None) -> None:
     """Run a queue function over one message."""
     from shared.state.version import ensure_current  # noqa: PLC0415 - heavy, as is all of storage
 
-    ensure_current(the_app())
-    _run(function, the_app(), body, dequeue_count or 1)
+    app = app or the_app()
+    ensure_current(app)
+    _run(function, app, body, dequeue_count or 1)
 
 
-def run_request(function: str) -> tuple[int, str]:
+def run_request(function: str, app: App | None = None) -> tuple[int, str]:
     """HTTP status and body; an app that can't run says why instead of failing."""
     from shared.state.version import refuse_newer  # noqa: PLC0415 - heavy, as is all of storage
 
     try:
-        refuse_newer(the_app().checkpoints)
-        return _run(function, the_app())
+        app = app or the_app()
+        refuse_newer(app.checkpoints)
+        return _run(function, app)
     except Exception as error:
         if not isinstance(error, SettingsError):
             log.exception("%s failed", function)

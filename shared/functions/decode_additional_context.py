@@ -124,7 +124,6 @@ class _Decoding:
                 self._flush()
         self._flush()
         self._put_back_pending()
-        self._put_back_young()
 
     def _is_wanted(self, session: Session) -> bool:
         return self.request.again or session.log_status in AWAITED or self._is_due(session)
@@ -325,7 +324,12 @@ class _Decoding:
         )
 
     def _flush(self) -> None:
-        """Stage the actions, then note the outcome in the register, then stage the runs as they are now."""
+        """Ask for young logs again, stage the actions, note the outcome in the register, stage the runs as they are.
+
+        A run that is noted as loaded is not looked at when its message comes again, so the second look at its log
+        is asked for first.
+        """
+        self._put_back_young()
         group, self.group = self.group, _Group()
         if not group.sessions:
             return
@@ -359,9 +363,10 @@ class _Decoding:
 
     def _put_back_young(self) -> None:
         """Look once more, when it is sure that no row of the table is still on its way."""
-        if self.young:
-            delay_s = (SURE - min(map(self._age, self.young))).total_seconds()
-            self._put_back(self.young, max(SHORTEST_DELAY_S, delay_s), recheck=True)
+        young, self.young = self.young, []
+        if young:
+            delay_s = (SURE - min(map(self._age, young))).total_seconds()
+            self._put_back(young, max(SHORTEST_DELAY_S, delay_s), recheck=True)
 
     def _put_back(self, sessions: list[Session], delay_s: float, *, recheck: bool = False) -> None:
         request = self.request.only((session.session_id for session in sessions), recheck=recheck)

@@ -9,7 +9,7 @@ from functools import partial
 from random import shuffle
 
 from shared.app import App
-from shared.batches import batches
+from shared.batches import batches, grouped
 from shared.clock import Deadline
 from shared.dataverse.cursor import CURSOR, read_cursor
 from shared.dataverse.sessions import LogStatus, Session, amended
@@ -156,22 +156,20 @@ class _Reconciling:
         return [registered.session for registered in found.values()]
 
     def _take_late(self, day: date, session_ids: Sequence[str]) -> None:
-        taken = self._taken(session_ids)
-        if taken:
-            reason = f"{len(taken)} runs were not seen when they changed; they have been taken now."
-            self._note(day, TAKEN_LATE, [run.session_id for run in taken], reason)
+        """Say it first: once they are taken, nothing tells any more that they were late."""
+        if session_ids:
+            reason = f"{len(session_ids)} runs were not seen when they changed; they are taken now."
+            self._note(day, TAKEN_LATE, session_ids, reason)
+        self._taken(session_ids)
 
     def _mark_gone(self, sessions: list[Session]) -> None:
-        """Mark runs that the source no longer has; a row that is only kept from us is not gone."""
+        """Say and mark what the source no longer has; a row that is only kept from us is not gone."""
         gone = self._confirmed(sessions)
-        if not gone:
-            return
+        for day, runs in sorted(grouped(gone, lambda run: run.day).items()):
+            reason = f"{len(runs)} runs are no longer at the source; they are kept here, and marked."
+            self._note(day, DELETED_AT_SOURCE, [run.session_id for run in runs], reason)
         now = self.app.clock.now()
         stage_sessions(self.app, self.app.register.update(gone, lambda run, known: _deleted(known or run, now)))
-        for day in sorted({run.day for run in gone}):
-            ids = [run.session_id for run in gone if run.day == day]
-            reason = f"{len(ids)} runs are no longer at the source; they are kept here, and marked."
-            self._note(day, DELETED_AT_SOURCE, ids, reason)
 
     def _confirmed(self, sessions: list[Session]) -> list[Session]:
         """Those runs of which single requests say that they are gone; of very many, a sample speaks for all."""
@@ -195,7 +193,7 @@ class _Reconciling:
         recent = [session_id for session_id, known in here.items() if known.ingested_utc > since]
         stage_sessions(self.app, self._registered(day, recent))
 
-    def _note(self, day: date, kind: str, session_ids: list[str], reason: str) -> None:
+    def _note(self, day: date, kind: str, session_ids: Sequence[str], reason: str) -> None:
         log.warning("%s, %s: %s", self.environment.name, day, reason)
         self.app.journal.lost(
             Gap(

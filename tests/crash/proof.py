@@ -1,0 +1,218 @@
+"""The undisturbed run of the scenario, and what becomes of it when harm is done somewhere on the way."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from crash.lives import Died, Effect, Harm, Life, one_after_another
+from crash.scenario import NEXT_DAY, TURNS, Turn, lose_content, the_world
+from crash.stand import Account, Process, Stand, StillClock
+from integration.stage import ANCHOR
+from shared.schema import TABLES
+from shared.state.names import Container, Queue
+
+SCHEDULE = (*TURNS, *NEXT_DAY)
+OF_THE_CLOCK = {"noticed_utc", "ingested_utc", "updated_utc", "deleted_at_source_utc"}
+OF_THE_APP = "fact_ingest"  # what ran, and how often
+OF_A_RUN = {"rows_read", "rows_written", "rows_failed", "status", "error", "note", "window_from_utc"}
+PARQUET = b"PAR1"
+MOST_MESSAGES = 500
+
+
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """What an account holds, apart from the ids and ETags that storage makes up, and from what the app says of itself.
+
+    Where it is the same as in the undisturbed run at the same instant, what comes after is the same too: nothing
+    else outlasts a process.
+    """
+
+    entities: Mapping[str, Any]
+    messages: Counter[Any]
+    blobs: Mapping[str, bytes]
+
+    @classmethod
+    def of(cls, account: Account) -> Contents:
+        return cls(_entities(account), _messages(account), _blobs(account))
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Contents)
+            and (self.entities, self.messages) == (other.entities, other.messages)
+            and self.blobs.keys() == other.blobs.keys()
+            and all(_same(content, other.blobs[name]) for name, content in self.blobs.items())
+        )
+
+
+def _same(one: bytes, other: bytes) -> bool:
+    """Whether two blobs are the same, or hold the same rows in another order."""
+    if one == other or not (one.startswith(PARQUET) and other.startswith(PARQUET)):
+        return one == other
+    return sorted(map(repr, _rows(one))) == sorted(map(repr, _rows(other)))
+
+
+def _rows(content: bytes) -> list[dict[str, Any]]:
+    return pq.read_table(io.BytesIO(content)).to_pylist()
+
+
+def _entities(account: Account) -> dict[str, Any]:
+    found = {
+        (table, *key): entity.properties
+        for table, entities in account.tables.tables.items()
+        for key, entity in entities.items()
+        if key[0] != "heartbeat"
+    }
+    runs = {key: _without(properties, OF_A_RUN) for key, properties in found.items() if key[0] == "ingestlog"}
+    return {**found, **runs}
+
+
+def _without(properties: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in properties.items() if name.partition("@")[0] not in names}
+
+
+def _messages(account: Account) -> Counter[Any]:
+    queues = account.queues.queues.items()
+    return Counter((queue, one.text, one.visible) for queue, messages in queues for one in messages.values())
+
+
+def _blobs(account: Account) -> dict[str, bytes]:
+    return {
+        f"{container}/{name}": blob.content
+        for container, blobs in account.blobs.containers.items()
+        for name, blob in blobs.items()
+        if not name.startswith((f"{OF_THE_APP}/", "locks/"))
+    }
+
+
+def published(account: Account) -> dict[str, list[str]]:
+    """The rows of each published table, in order; of what is the clock's only whether it is there."""
+    found: dict[str, list[str]] = {name: [] for name in TABLES if name != OF_THE_APP}
+    for name, blob in account.blobs.containers[Container.POWERBI].items():
+        table = name.partition("/")[0]
+        if table in found:
+            found[table] += map(_told, _rows(blob.content))
+    return {name: sorted(rows) for name, rows in found.items()}
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    shown = {name: value is not None if name in OF_THE_CLOCK else value for name, value in row.items()}
+    return repr(sorted(shown.items()))
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """One run of a function in the undisturbed run, with what was before and after it."""
+
+    turn: int
+    before: tuple[Any, ...]
+    effects: tuple[Effect, ...]
+    after: Contents
+
+    @property
+    def function(self) -> str:
+        return SCHEDULE[self.turn].name
+
+    @property
+    def changes(self) -> list[int]:
+        """The numbers of effects that leave another world behind."""
+        return [number for number, effect in enumerate(self.effects, 1) if effect.changes]
+
+
+@dataclass
+class Proof:
+    """Plays the scenario once undisturbed, then again and again from before one invocation, with harm done to it."""
+
+    stand: Stand
+    invocations: list[Invocation] = field(default_factory=list[Invocation])
+    ends: dict[int, Contents] = field(default_factory=dict[int, Contents])
+    expected: dict[str, list[str]] = field(default_factory=dict[str, "list[str]"])
+    tried: Counter[str] = field(default_factory=Counter[str])
+    played_on: int = 0
+
+    def record(self) -> None:
+        for number, turn in enumerate(SCHEDULE):
+            self._set_clock(turn)
+            while self._record(number, turn) and turn.is_queue:
+                pass
+            self.ends[number] = Contents.of(self.stand.account)
+        self.expected = published(self.stand.account)
+
+    def _record(self, number: int, turn: Turn) -> object:
+        before, life = self.stand.snapshot(), Life()
+        process = self.stand.process(life)
+        more = turn.run(process)
+        assert not process.failures, process.failures
+        after = Contents.of(self.stand.account)
+        self.invocations.append(Invocation(number, before, tuple(life.effects), after))
+        return more
+
+    def harm(self, invocation: Invocation, harm: Harm, number: int) -> list[str]:
+        """Do harm at one effect of an invocation, let everything run on, and return what is different in the end."""
+        self.stand.restore(invocation.before)
+        life = Life(harm, number)
+        turn = SCHEDULE[invocation.turn]
+        try:
+            turn.run(self.stand.process(life))
+        except Died:
+            pass
+        assert life.harmed, f"{invocation.function} has no effect {number} this time"
+        self.tried[harm] += 1
+        return self.let_run_on(invocation)
+
+    def let_run_on(self, invocation: Invocation) -> list[str]:
+        """Give the function its next turn, then the others theirs, until all is as in the undisturbed run."""
+        self.stand.account.let_time_pass()
+        if self._is_as(invocation.after):
+            return []
+        self._take_turn(SCHEDULE[invocation.turn], once=True)
+        if self._is_as(invocation.after):
+            return []
+        self.played_on += 1
+        for number, turn in list(enumerate(SCHEDULE))[invocation.turn :]:
+            self._set_clock(turn)
+            if turn.is_queue or number > invocation.turn:
+                self._take_turn(turn)
+            if self._is_as(self.ends[number]):
+                return []
+        return list(self._differences())
+
+    def _take_turn(self, turn: Turn, *, once: bool = False) -> None:
+        for _ in range(MOST_MESSAGES):
+            if not turn.run(self.stand.process()) or not turn.is_queue or once:
+                return
+        raise AssertionError(f"{turn.name} never ends")
+
+    def _set_clock(self, turn: Turn) -> None:
+        self.stand.clock.at = max(self.stand.clock.at, ANCHOR + turn.at)
+
+    def _is_as(self, other: Contents) -> bool:
+        return Contents.of(self.stand.account) == other
+
+    def _differences(self) -> Iterator[str]:
+        found = published(self.stand.account)
+        for table, rows in self.expected.items():
+            yield from (f"{table} lacks {row}" for row in sorted(set(rows) - set(found[table])))
+            yield from (f"{table} has {row}" for row in sorted(set(found[table]) - set(rows)))
+            if len(found[table]) != len(rows):
+                yield f"{table} has {len(found[table])} rows instead of {len(rows)}"
+        queues = self.stand.account.queues.queues
+        yield from (f"{queue.poison} has messages" for queue in Queue if queues.get(queue.poison))
+        staged = (name for name in self.stand.account.blobs.containers[Container.STAGING] if "lock" not in name)
+        yield from (f"{name} stays staged" for name in staged if not name.startswith(OF_THE_APP))
+
+
+def the_proof() -> Proof:
+    """The scenario, played undisturbed; to be used within `one_after_another`."""
+    clock = StillClock(ANCHOR)
+    stand = Stand(the_world(), clock)
+    lose_content(stand.tenant)
+    proof = Proof(stand)
+    proof.record()
+    return proof
