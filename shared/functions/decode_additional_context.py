@@ -324,7 +324,7 @@ class _Decoding:
         )
 
     def _flush(self) -> None:
-        """Ask for young logs again, stage the actions, note the outcome in the register, stage the runs as they are.
+        """Ask for young logs again, stage the actions, note the outcome in the register, then stage the runs.
 
         A run that is noted as loaded is not looked at when its message comes again, so the second look at its log
         is asked for first.
@@ -369,7 +369,9 @@ class _Decoding:
             self._put_back(young, max(SHORTEST_DELAY_S, delay_s), recheck=True)
 
     def _put_back(self, sessions: list[Session], delay_s: float, *, recheck: bool = False) -> None:
-        request = self.request.only((session.session_id for session in sessions), recheck=recheck)
+        """Give runs back to the queue; a second look that could not be taken stays one."""
+        ids = (session.session_id for session in sessions)
+        request = self.request.only(ids, recheck=recheck or self.request.recheck)
         self.app.storage.queues.send(Queue.ADDITIONAL_CONTEXT, request.body(), delay_s)
 
 
