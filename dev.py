@@ -3,6 +3,7 @@
 
     python3 dev.py demo             the whole app against a simulated tenant, from nothing to a report's tables
     python3 dev.py test [ARGS]      the tests (arguments go to pytest)
+    python3 dev.py soak [ARGS]      the tests that take hours (arguments go to pytest)
     python3 dev.py start [ARGS]     run the app until Ctrl-C
     python3 dev.py invoke NAME      run one function once
     python3 dev.py powerbi          write the Power BI project, its KPIs and the data dictionary anew
@@ -44,7 +45,8 @@ OLDEST = (3, 11)
 PREFERRED = (3, 13)  # what the app runs on in Azure
 PREFERRED_NAME = "3.13"
 
-COMMANDS = ("demo", "test", "start", "invoke", "powerbi", "bench", "forget", "lint", "infra")
+COMMANDS = ("demo", "test", "soak", "start", "invoke", "powerbi", "bench", "forget", "lint", "infra")
+TESTS: dict[str, tuple[str, ...]] = {"test": (), "soak": ("-m", "soak")}
 PROBE = "import ensurepip, json, sys; print(json.dumps([sys.version_info[:3], sys._base_executable]))"
 PROBE_TIMEOUT_S = 20
 UV_INSTALL_TIMEOUT_S = 120
@@ -99,8 +101,9 @@ def run_command(command: str, args: list[str]) -> int:
         prepare_azurite(python, optional=command in ("start", "invoke"))
     if command == "bench" and "--guard" not in args:
         os.environ["FLOWTRAIL_BENCH_PYTHON"] = str(ready_rivals(python))
-    module = "pytest" if command == "test" else f"local.{command}"
-    return become([str(python), "-m", module, *args])
+    if command in TESTS:
+        return become([str(python), "-m", "pytest", *TESTS[command], *args])
+    return become([str(python), "-m", f"local.{command}", *args])
 
 
 def lint(python: Path) -> int:

@@ -47,3 +47,12 @@ def _unused_accounts() -> Iterator[str]:
 def account(azurite: Azurite, _unused_accounts: Iterator[str]) -> str:
     """The connection string of a storage account that no other test uses."""
     return azurite.connection_string_of(next(_unused_accounts))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say at how many effects harm was done to the app, and that there are longer tests."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    for harm, count in (value for report in reports for name, value in report.user_properties if name == "harmed"):
+        terminalreporter.write_line(f"The app {harm} one of its effects {count} times")
+    if config.option.markexpr == "not soak":
+        terminalreporter.write_line("The long tests are left to python3 dev.py soak")

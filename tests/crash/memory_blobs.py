@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from itertools import count
 from xml.sax.saxutils import escape
 
-from crash.wire import Answer, Call, http_date
+from crash.wire import Answer, Call, http_date, refusal
 
 RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 MOST_LISTED = 5000
@@ -36,7 +36,7 @@ Containers = dict[str, dict[str, Blob]]
 class Refused(Exception):
     def __init__(self, status: int, code: str) -> None:
         super().__init__(code)
-        self.answer = Answer(status, headers={"x-ms-error-code": code})
+        self.answer = refusal(status, code)
 
 
 class MemoryBlobs:
@@ -59,7 +59,7 @@ class MemoryBlobs:
         try:
             return self._answer(call)
         except Refused as refused:
-            return refused.answer
+            return replace(refused.answer, body=b"") if call.method == "HEAD" else refused.answer
 
     def _answer(self, call: Call) -> Answer:
         container, _, name = call.path.partition("/")
@@ -99,7 +99,9 @@ class MemoryBlobs:
         names = sorted(name for name in blobs if name.startswith(prefix) and name >= after)
         listed = "".join(_listed(name, blobs[name]) for name in names[:most])
         marker = escape(names[most]) if len(names) > most else ""
-        return _xml(f"<EnumerationResults><Blobs>{listed}</Blobs><NextMarker>{marker}</NextMarker></EnumerationResults>")
+        asked = f"<MaxResults>{most}</MaxResults>"
+        rest = f"<Blobs>{listed}</Blobs><NextMarker>{marker}</NextMarker>"
+        return _xml(f"<EnumerationResults>{asked}{rest}</EnumerationResults>")
 
     def _there(self, container: str, name: str) -> Blob:
         try:
@@ -192,4 +194,6 @@ def _listed(name: str, blob: Blob) -> str:
 
 
 def _xml(text: str) -> Answer:
-    return Answer(200, f'<?xml version="1.0" encoding="utf-8"?>{text}'.encode(), {"Content-Type": "application/xml"})
+    return Answer(
+        200, f'<?xml version="1.0" encoding="utf-8"?>{text}'.encode(), {"Content-Type": "application/xml"}
+    )

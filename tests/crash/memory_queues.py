@@ -10,7 +10,7 @@ from html import unescape
 from itertools import count
 from xml.sax.saxutils import escape
 
-from crash.wire import Answer, Call, http_date
+from crash.wire import Answer, Call, http_date, refusal
 
 TEXT = re.compile(rb"<MessageText>(.*?)</MessageText>", re.DOTALL)
 
@@ -45,7 +45,9 @@ class MemoryQueues:
     def show_taken(self) -> None:
         """Let messages that somebody took be seen again; those that were sent to be seen later stay hidden."""
         for messages in self.queues.values():
-            messages.update({key: replace(one, visible=one.inserted) for key, one in messages.items() if one.dequeue_count})
+            messages.update(
+                {key: replace(one, visible=one.inserted) for key, one in messages.items() if one.dequeue_count}
+            )
 
     def __call__(self, call: Call) -> Answer:
         queue, _, rest = call.path.partition("/")
@@ -54,7 +56,7 @@ class MemoryQueues:
         if not rest and call.method == "PUT" and not call.query:
             return self._create(queue)
         if queue not in self.queues:
-            return Answer(404, headers={"x-ms-error-code": "QueueNotFound"})
+            return refusal(404, "QueueNotFound")
         if not rest:
             return self._metadata(queue) if call.query.get("comp") == "metadata" else Answer(501)
         message_id = rest.removeprefix("messages").lstrip("/")
@@ -106,9 +108,9 @@ class MemoryQueues:
     def _message(self, call: Call, queue: str, message_id: str) -> Answer:
         message = self.queues[queue].get(message_id)
         if message is None:
-            return Answer(404, headers={"x-ms-error-code": "MessageNotFound"})
+            return refusal(404, "MessageNotFound")
         if call.query.get("popreceipt") != message.receipt:
-            return Answer(400, headers={"x-ms-error-code": "PopReceiptMismatch"})
+            return refusal(400, "PopReceiptMismatch")
         if call.method == "DELETE":
             del self.queues[queue][message_id]
             return Answer(204)

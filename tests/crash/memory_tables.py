@@ -27,7 +27,12 @@ COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "lt": lambda one, other: one < other,
     "le": lambda one, other: one <= other,
 }
-CODES = {404: "ResourceNotFound", 409: "EntityAlreadyExists", 412: "UpdateConditionNotSatisfied"}
+CODES = {
+    501: "NotImplemented",
+    404: "ResourceNotFound",
+    409: "EntityAlreadyExists",
+    412: "UpdateConditionNotSatisfied",
+}
 
 Key = tuple[str, str]
 Match = Callable[["Entity"], bool]
@@ -91,7 +96,9 @@ class MemoryTables:
         match = compiled(call.query["$filter"]) if call.query.get("$filter") else (lambda _: True)
         after = (call.query.get("NextPartitionKey", ""), call.query.get("NextRowKey", ""))
         most = min(MOST_LISTED, int(call.query.get("$top", MOST_LISTED)))
-        found = [item for item in sorted(self.tables[table].items(), key=_key) if item[0] >= after and match(item[1])]
+        found = [
+            item for item in sorted(self.tables[table].items(), key=_key) if item[0] >= after and match(item[1])
+        ]
         wanted = set(call.query["$select"].split(",")) if "$select" in call.query else None
         value = [_shown(entity, wanted) for _, entity in found[:most]]
         more: dict[str, str] = {}
@@ -106,22 +113,12 @@ class MemoryTables:
     def _write(self, call: Call) -> Answer:
         """One entity written, or why it can't be."""
         table, key = _place(call)
-        entities, guard = self.tables[table], call.headers.get("if-match")
-        before = entities.get(key)
-        if call.method == "POST" and before is not None:
-            return _refusal(409)
-        if call.method == "DELETE" and before is None:
-            return _refusal(404)
-        if guard not in (None, "*"):
-            if before is None:
-                return _refusal(404)
-            if before.etag != guard:
-                return _refusal(412)
+        entities = self.tables[table]
+        if refused := _refused(call, entities.get(key)):
+            return _refusal(refused)
         if call.method == "DELETE":
             del entities[key]
             return Answer(204)
-        if call.method not in ("POST", "PUT"):
-            return Answer(501)
         entity = Entity(json.loads(call.body), f"W/\"datetime'{next(self._numbers):012d}'\"")
         entities[key] = entity
         if call.method == "POST":
@@ -134,11 +131,23 @@ class MemoryTables:
         answers: list[Answer] = []
         for number, part in enumerate(_parts(call)):
             answer = self._write(part)
-            if answer.status >= 300:  # noqa: PLR2004 - the classes of success
+            if answer.status >= 300:
                 self.restore(before)
                 return _multipart([_refusal(answer.status, at=number)])
             answers.append(answer)
         return _multipart(answers)
+
+
+def _refused(call: Call, before: Entity | None) -> int:
+    """The status that refuses a write; 0 if none does."""
+    guard = call.headers.get("if-match")
+    if call.method not in ("POST", "PUT", "DELETE"):
+        return 501
+    if before is None:
+        return 404 if guard else 0
+    if call.method == "POST":
+        return 409
+    return 412 if guard not in (None, "*", before.etag) else 0
 
 
 def _place(call: Call) -> tuple[str, Key]:

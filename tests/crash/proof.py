@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 import pyarrow.parquet as pq
-
-from crash.lives import Died, Effect, Harm, Life, one_after_another
-from crash.scenario import NEXT_DAY, TURNS, Turn, lose_content, the_world
-from crash.stand import Account, Process, Stand, StillClock
 from integration.stage import ANCHOR
+
+from crash.lives import Died, Effect, Harm, Life
+from crash.scenario import NEXT_DAY, TURNS, Turn, lose_content, the_world
+from crash.stand import Account, Stand, StillClock
 from shared.schema import TABLES
 from shared.state.names import Container, Queue
 
@@ -24,11 +24,12 @@ OF_THE_APP = "fact_ingest"  # what ran, and how often
 OF_A_RUN = {"rows_read", "rows_written", "rows_failed", "status", "error", "note", "window_from_utc"}
 PARQUET = b"PAR1"
 MOST_MESSAGES = 500
+OVERTAKEN = "was overtaken before"
 
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """What an account holds, apart from the ids and ETags that storage makes up, and from what the app says of itself.
+    """What an account holds, without the ids and ETags that storage makes up, and what the app says of itself.
 
     Where it is the same as in the undisturbed run at the same instant, what comes after is the same too: nothing
     else outlasts a process.
@@ -42,16 +43,15 @@ class Contents:
     def of(cls, account: Account) -> Contents:
         return cls(_entities(account), _messages(account), _blobs(account))
 
-    def __eq__(self, other: object) -> bool:
+    def is_as(self, other: Contents) -> bool:
         return (
-            isinstance(other, Contents)
-            and (self.entities, self.messages) == (other.entities, other.messages)
+            (self.entities, self.messages) == (other.entities, other.messages)
             and self.blobs.keys() == other.blobs.keys()
-            and all(_same(content, other.blobs[name]) for name, content in self.blobs.items())
+            and all(same(content, other.blobs[name]) for name, content in self.blobs.items())
         )
 
 
-def _same(one: bytes, other: bytes) -> bool:
+def same(one: bytes, other: bytes) -> bool:
     """Whether two blobs are the same, or hold the same rows in another order."""
     if one == other or not (one.startswith(PARQUET) and other.startswith(PARQUET)):
         return one == other
@@ -62,7 +62,7 @@ def _rows(content: bytes) -> list[dict[str, Any]]:
     return pq.read_table(io.BytesIO(content)).to_pylist()
 
 
-def _entities(account: Account) -> dict[str, Any]:
+def _entities(account: Account) -> dict[Any, Any]:
     found = {
         (table, *key): entity.properties
         for table, entities in account.tables.tables.items()
@@ -91,19 +91,20 @@ def _blobs(account: Account) -> dict[str, bytes]:
     }
 
 
-def published(account: Account) -> dict[str, list[str]]:
-    """The rows of each published table, in order; of what is the clock's only whether it is there."""
-    found: dict[str, list[str]] = {name: [] for name in TABLES if name != OF_THE_APP}
-    for name, blob in account.blobs.containers[Container.POWERBI].items():
-        table = name.partition("/")[0]
-        if table in found:
-            found[table] += map(_told, _rows(blob.content))
-    return {name: sorted(rows) for name, rows in found.items()}
+def published(files: Mapping[str, bytes]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each published table out of its files."""
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES if name != OF_THE_APP}
+    for name, content in files.items():
+        found.get(name.partition("/")[0], []).extend(_rows(content))
+    return found
 
 
-def _told(row: Mapping[str, Any]) -> str:
-    shown = {name: value is not None if name in OF_THE_CLOCK else value for name, value in row.items()}
-    return repr(sorted(shown.items()))
+def told(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Rows as text, in order; of what is the clock's only whether it is there."""
+    return sorted(
+        repr([(name, value is not None if name in OF_THE_CLOCK else value) for name, value in sorted(row.items())])
+        for row in rows
+    )
 
 
 @dataclass(frozen=True)
@@ -119,22 +120,38 @@ class Invocation:
     def function(self) -> str:
         return SCHEDULE[self.turn].name
 
-    @property
-    def changes(self) -> list[int]:
-        """The numbers of effects that leave another world behind."""
-        return [number for number, effect in enumerate(self.effects, 1) if effect.changes]
+
+@dataclass(frozen=True)
+class Trial:
+    """Harm at every effect that changes something, or being overtaken before it where there is no `harm`.
+
+    `step` takes only one in so many, `function` those of one function only, `reads` those as well that change
+    nothing; `to_the_end` plays the whole scenario each time.
+    """
+
+    harm: Harm | None
+    step: int = 1
+    function: str = ""
+    reads: bool = False
+    to_the_end: bool = False
 
 
 @dataclass
 class Proof:
-    """Plays the scenario once undisturbed, then again and again from before one invocation, with harm done to it."""
+    """Plays the scenario once undisturbed, then again from before one invocation, with harm done to it."""
 
     stand: Stand
     invocations: list[Invocation] = field(default_factory=list[Invocation])
     ends: dict[int, Contents] = field(default_factory=dict[int, Contents])
     expected: dict[str, list[str]] = field(default_factory=dict[str, "list[str]"])
-    tried: Counter[str] = field(default_factory=Counter[str])
-    played_on: int = 0
+    read: dict[str, list[dict[str, Any]]] = field(default_factory=dict[str, "list[dict[str, Any]]"])
+    to_the_end: bool = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.stand.tenant.stop()
 
     def record(self) -> None:
         for number, turn in enumerate(SCHEDULE):
@@ -142,7 +159,8 @@ class Proof:
             while self._record(number, turn) and turn.is_queue:
                 pass
             self.ends[number] = Contents.of(self.stand.account)
-        self.expected = published(self.stand.account)
+        self.read = published(self.stand.account.published())
+        self.expected = {table: told(rows) for table, rows in self.read.items()}
 
     def _record(self, number: int, turn: Turn) -> object:
         before, life = self.stand.snapshot(), Life()
@@ -154,27 +172,61 @@ class Proof:
         return more
 
     def harm(self, invocation: Invocation, harm: Harm, number: int) -> list[str]:
-        """Do harm at one effect of an invocation, let everything run on, and return what is different in the end."""
+        """Do harm at one effect of an invocation, let everything run on, and return what differs in the end."""
         self.stand.restore(invocation.before)
         life = Life(harm, number)
         turn = SCHEDULE[invocation.turn]
-        try:
+        with suppress(Died):
             turn.run(self.stand.process(life))
-        except Died:
-            pass
         assert life.harmed, f"{invocation.function} has no effect {number} this time"
-        self.tried[harm] += 1
         return self.let_run_on(invocation)
+
+    def meanwhile(self, invocation: Invocation, number: int) -> list[str]:
+        """Stop before one effect until another process has done the same work, and return what differs in the end.
+
+        The other one gets the same message, and a lease that is held in its way has run out.
+        """
+        self.stand.restore(invocation.before)
+        turn = SCHEDULE[invocation.turn]
+
+        def let_the_other_run(now: int, _effect: Effect) -> None:
+            if now == number:
+                self.stand.account.let_time_pass()
+                turn.run(self.stand.process())
+
+        life = Life(number=number, at_gate=let_the_other_run)
+        turn.run(self.stand.process(life))
+        assert life.harmed, f"{invocation.function} has no effect {number} this time"
+        return self.let_run_on(invocation)
+
+    def tried(self, trial: Trial) -> tuple[int, list[str]]:
+        """Go through with a trial; return at how many effects, and all that came out different."""
+        self.to_the_end = trial.to_the_end
+        points = [
+            (invocation, number, effect)
+            for invocation in self.invocations
+            if invocation.turn < len(TURNS) and trial.function in ("", invocation.function)
+            for number, effect in enumerate(invocation.effects, 1)
+            if trial.reads or effect.changes
+        ][:: trial.step]
+        found = [told for point in points for told in self._told(trial.harm, *point)]
+        return len(points), found
+
+    def _told(self, harm: Harm | None, invocation: Invocation, number: int, effect: Effect) -> Iterator[str]:
+        found = self.harm(invocation, harm, number) if harm else self.meanwhile(invocation, number)
+        for difference in found:
+            yield f"{invocation.function} {harm or OVERTAKEN} its effect {number}, {effect}: {difference}"
 
     def let_run_on(self, invocation: Invocation) -> list[str]:
         """Give the function its next turn, then the others theirs, until all is as in the undisturbed run."""
         self.stand.account.let_time_pass()
-        if self._is_as(invocation.after):
+        if self.to_the_end:
+            self.stand.clock.advance(minutes=11)
+        elif self._is_as(invocation.after):
             return []
         self._take_turn(SCHEDULE[invocation.turn], once=True)
         if self._is_as(invocation.after):
             return []
-        self.played_on += 1
         for number, turn in list(enumerate(SCHEDULE))[invocation.turn :]:
             self._set_clock(turn)
             if turn.is_queue or number > invocation.turn:
@@ -193,15 +245,13 @@ class Proof:
         self.stand.clock.at = max(self.stand.clock.at, ANCHOR + turn.at)
 
     def _is_as(self, other: Contents) -> bool:
-        return Contents.of(self.stand.account) == other
+        return not self.to_the_end and Contents.of(self.stand.account).is_as(other)
 
     def _differences(self) -> Iterator[str]:
-        found = published(self.stand.account)
-        for table, rows in self.expected.items():
-            yield from (f"{table} lacks {row}" for row in sorted(set(rows) - set(found[table])))
-            yield from (f"{table} has {row}" for row in sorted(set(found[table]) - set(rows)))
-            if len(found[table]) != len(rows):
-                yield f"{table} has {len(found[table])} rows instead of {len(rows)}"
+        for table, rows in published(self.stand.account.published()).items():
+            found, wanted = Counter(told(rows)), Counter(self.expected[table])
+            yield from (f"{table} lacks {row}" for row in (wanted - found).elements())
+            yield from (f"{table} has {row}" for row in (found - wanted).elements())
         queues = self.stand.account.queues.queues
         yield from (f"{queue.poison} has messages" for queue in Queue if queues.get(queue.poison))
         staged = (name for name in self.stand.account.blobs.containers[Container.STAGING] if "lock" not in name)

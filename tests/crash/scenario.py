@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from crash.stand import FUNCTIONS, Process
 from integration.stage import ANCHOR, a_log, a_run, small_world
 from integration.test_action_logs import log_of
 from integration.test_flow_logs import flow_log_row
+
+from crash.stand import FUNCTIONS, Process
 from local.tenant import ContentBlob, Environment, Fault, Session, SessionState, Tenant, World
 from local.tenant.world import resolved, stable_id
 from shared import entry
 from shared.state.names import Queue
 
 RUNNING, FAILED, WANTED = 2, 8, {"PowerPlatform", "PowerApps", "MicrosoftFlow"}
-GONE = "20260101000000000000009$20260101000000000000009$audit_general$Audit_General$na0045"
 HOUR = timedelta(hours=1)
 AGO = ANCHOR - HOUR
 LATER = ANCHOR + HOUR
@@ -56,7 +56,9 @@ def runs_with_files(environment: Environment) -> tuple[Session, ...]:
     log = a_log(log_of())
     late = a_run(LATE, file=log, **members)
     before = a_run(OPEN, AGO, completedon=None, statuscode=RUNNING, **members).states[0]
-    ended = a_run(OPEN, AGO, file=a_log(log_of(3), LATER), **{**members, "completedon": LATER, "statuscode": FAILED})
+    ended = a_run(
+        OPEN, AGO, file=a_log(log_of(3), LATER), **{**members, "completedon": LATER, "statuscode": FAILED}
+    )
     return (
         a_run(FINISHED, file=log, **members),
         a_run(BROKEN, file=a_log(b"<html>Service Unavailable</html>"), statuscode=FAILED),
@@ -94,7 +96,7 @@ def audit_content(world: World) -> list[ContentBlob]:
     """Two blobs on time, one that is listed hours after it was created, and one that the service has lost."""
     made = [ANCHOR - hours * HOUR for hours in (3, 2, 8, 4)]
     first, second, late, gone = (of_today(blob, at) for blob, at in zip(world.blobs, made, strict=True))
-    return [first, second, replace(late, listed_at=LATER), replace(gone, content_id=GONE)]
+    return [first, second, replace(late, listed_at=LATER), gone]
 
 
 def of_today(blob: ContentBlob, at: datetime) -> ContentBlob:
@@ -107,8 +109,17 @@ def of_today(blob: ContentBlob, at: datetime) -> ContentBlob:
 
 
 def lose_content(tenant: Tenant) -> None:
+    """The last blob has expired, although it is listed."""
     expired = b'{"error":{"code":"AF20051","message":"The requested content has already expired."}}'
-    tenant.faults.add(Fault("activity", path_contains=f"audit/{GONE}", status=400, body=expired, times=None))
+    tenant.faults.add(
+        Fault(
+            "activity",
+            path_contains=f"audit/{tenant.world.blobs[-1].content_id}",
+            status=400,
+            body=expired,
+            times=None,
+        )
+    )
 
 
 @dataclass(frozen=True)
@@ -139,6 +150,7 @@ TURNS = (
     timer("poll_flow_sessions", 1),
     timer("poll_audit_content", 2),
     queue(Queue.ADDITIONAL_CONTEXT, 3),
+    queue(Queue.ADDITIONAL_CONTEXT, 10),
     timer("publish", 20),
     queue(Queue.PUBLISH_DAY, 21),
     # the world has changed

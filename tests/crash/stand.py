@@ -6,13 +6,14 @@ import gzip
 import json
 import random
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self, cast
 from urllib.parse import urlencode, urlsplit
 
 from azure.core.credentials import AccessToken, TokenCredential
-from azure.core.exceptions import ServiceResponseError
+from azure.core.exceptions import AzureError, ServiceResponseError
 from azure.storage.queue import (
     QueueClient,
     QueueMessage,
@@ -20,13 +21,13 @@ from azure.storage.queue import (
     TextBase64DecodePolicy,
     TextBase64EncodePolicy,
 )
+from integration.stage import StageClock
 
 from crash.lives import Effect, Life
 from crash.memory_blobs import MemoryBlobs
 from crash.memory_queues import MemoryQueues
 from crash.memory_tables import MemoryTables
 from crash.wire import BLOB_PORT, CONNECTION_STRING, QUEUE_PORT, TABLE_PORT, transport_of
-from integration.stage import StageClock
 from local.tenant import Tenant, World
 from local.tenant.wire import Request, Response
 from shared import entry
@@ -34,7 +35,7 @@ from shared.app import App
 from shared.net import transport as net
 from shared.net.identity import Tokens
 from shared.settings import load_settings
-from shared.state.names import Queue
+from shared.state.names import Container, Queue
 from shared.state.storage import Transport as StorageTransport
 
 SERVICES = {BLOB_PORT: "blob", QUEUE_PORT: "queue", TABLE_PORT: "table"}
@@ -56,6 +57,10 @@ class Account:
     def snapshot(self) -> tuple[Any, ...]:
         return self.blobs.snapshot(), self.queues.snapshot(), self.tables.snapshot()
 
+    def published(self) -> dict[str, bytes]:
+        """The files that Power BI reads."""
+        return {name: blob.content for name, blob in self.blobs.containers[Container.POWERBI].items()}
+
     def let_time_pass(self) -> None:
         """What time does to the messages and leases of a process that died, without the time."""
         self.blobs.end_leases()
@@ -76,8 +81,8 @@ class StillClock(StageClock):
 class GatedStorage:
     """The storage transport of one life."""
 
-    def __init__(self, inner: Any, life: Life, clock: StageClock) -> None:
-        self._inner, self._life, self._clock = inner, life, clock
+    def __init__(self, inner: Any, life: Life) -> None:
+        self._inner, self._life = inner, life
 
     def send(self, request: Any, **options: Any) -> Any:
         parts = urlsplit(request.url)
@@ -85,9 +90,6 @@ class GatedStorage:
         effect = Effect(service, request.method, parts.path + (f"?{parts.query}" if parts.query else ""))
         lost = ServiceResponseError("the connection broke before the reply came")
         return self._life.effect(effect, partial(self._inner.send, request, **options), lost)
-
-    def sleep(self, seconds: float) -> None:
-        self._clock.sleep(seconds)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -109,7 +111,9 @@ class TenantAtHand:
     def ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Response:
         parts = urlsplit(url)
         named = {name.lower(): value for name, value in headers.items()}
-        return self.tenant._answer(self._services[parts.port or 0], Request(method, below_origin(url), named, body))
+        return self.tenant._answer(
+            self._services[parts.port or 0], Request(method, below_origin(url), named, body)
+        )
 
 
 def below_origin(url: str) -> str:
@@ -164,7 +168,7 @@ class Process:
     def __init__(self, stand: Stand, life: Life) -> None:
         self.stand, self.life = stand, life
         self.failures: list[str] = []
-        storage = GatedStorage(stand.account.transport, life, stand.clock)
+        storage = GatedStorage(stand.account.transport, life)
         settings = {"DataStorage": stand.account.connection_string, "AUDIT_WINDOW_HOURS": "24"}
         self.app = App(
             load_settings({**stand.tenant.app_settings(), **settings}),
@@ -187,10 +191,12 @@ class Process:
         has failed, and goes to the poison queue when it has failed too often.
         """
         client = self._queue(queue)
-        taken = client.receive_message(visibility_timeout=HIDDEN_S)
-        if taken is not None:
-            self._settle(queue, client, taken)
-        return taken is not None
+        with suppress(AzureError):  # the host logs it, and asks again
+            taken = client.receive_message(visibility_timeout=HIDDEN_S)
+            if taken is not None:
+                self._settle(queue, client, taken)
+            return taken is not None
+        return True
 
     def _settle(self, queue: Queue, client: QueueClient, message: QueueMessage) -> None:
         count = message.dequeue_count or 1
@@ -213,7 +219,10 @@ class Process:
         return True
 
     def _queue(self, name: str) -> QueueClient:
-        policies = {"message_encode_policy": TextBase64EncodePolicy(), "message_decode_policy": TextBase64DecodePolicy()}
+        policies = {
+            "message_encode_policy": TextBase64EncodePolicy(),
+            "message_decode_policy": TextBase64DecodePolicy(),
+        }
         return self._queues.get_queue_client(name, **policies)
 
 
@@ -240,7 +249,11 @@ class Stand:
         self.clock.at, account, (enabled, stopped, gaps) = kept
         self.account.restore(account)
         subscriptions = self.tenant._subscriptions
-        subscriptions._enabled, subscriptions._stopped, subscriptions._gaps = dict(enabled), dict(stopped), list(gaps)
+        subscriptions._enabled, subscriptions._stopped, subscriptions._gaps = (
+            dict(enabled),
+            dict(stopped),
+            list(gaps),
+        )
 
     def __enter__(self) -> Self:
         return self

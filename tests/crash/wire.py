@@ -74,18 +74,26 @@ class Wire:
         body = data.read() if hasattr(data, "read") else data.encode() if isinstance(data, str) else data or b""
         with self._lock:
             answer = self._services[urlsplit(url).port or 0](call_of(method, url, headers, body))
-        return _response(answer, url)
+        return _response(answer, method, url)
 
     def close(self) -> None:
         """There is nothing to close."""
 
 
-def _response(answer: Answer, url: str) -> requests.Response:
+def refusal(status: int, code: str) -> Answer:
+    """How the blob and the queue service refuse."""
+    body = f'<?xml version="1.0" encoding="utf-8"?><Error><Code>{code}</Code><Message>{code}</Message></Error>'
+    return Answer(status, body.encode(), {"x-ms-error-code": code, "Content-Type": "application/xml"})
+
+
+def _response(answer: Answer, method: str, url: str) -> requests.Response:
     response = requests.Response()
     response.status_code = answer.status
     response.headers = CaseInsensitiveDict({"Content-Length": str(len(answer.body)), **answer.headers})
     response.url = url
-    response.raw = HTTPResponse(io.BytesIO(answer.body), response.headers, answer.status, preload_content=False)
+    response.raw = HTTPResponse(
+        io.BytesIO(answer.body), response.headers, answer.status, preload_content=False, request_method=method
+    )
     return response
 
 

@@ -113,19 +113,6 @@ def test_wrong_settings_stop_every_function_and_are_told_at_once(account: str) -
             assert all(name in body for name in ("ENVIRONMENTS", "TENANT_ID", "CLOUD"))
 
 
-def test_a_host_that_is_killed_loses_nothing(tenant: Tenant, account: str) -> None:
-    settings = settings_of(tenant, DataStorage=account)
-    for seconds in (0.7, 1.3, 2.1):
-        host = HostProcess(ROOT, {**settings, **SCHEDULES}, poll_s=0.1, lease_s=2)
-        host.start()
-        host.wait_started()
-        time.sleep(seconds)
-        host.kill()
-    with HostProcess(ROOT, {**settings, **SCHEDULES}, poll_s=0.1, lease_s=2) as host:
-        host.wait_started()
-        wait_until_reconciled(tenant, App(load_settings(settings)), 100)
-
-
 def test_without_any_secret_through_managed_identity(
     tenant: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
