@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import http.client
+import io
+import socket
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from shared.clock import Deadline
 from shared.errors import FlowtrailError, TooLarge
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0
+ANSWER_TIMEOUT_S = 120.0
 PIECE_BYTES = 256 * 1024
 MEBIBYTE = 1024 * 1024
 GZIP = 16 + zlib.MAX_WBITS
@@ -55,16 +64,73 @@ class Transport(Protocol):
         ...
 
 
+class _InTime(io.RawIOBase):
+    """What a socket brings until one moment, header and body: its own timeout begins anew with every byte."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+        self._raw = connected.makefile("rb", buffering=0)
+        self._until_s = time.monotonic() + (connected.gettimeout() or ANSWER_TIMEOUT_S)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int | None:
+        left_s = self._until_s - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("the answer did not end in time")
+        self._socket.settimeout(min(READ_TIMEOUT_S, left_s))
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+@dataclass(frozen=True)
+class _TimedSocket:
+    """As much of a socket as an answer needs."""
+
+    connected: socket.socket
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_InTime(self.connected))
+
+
+class _Answer(http.client.HTTPResponse):
+    def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:
+        super().__init__(_TimedSocket(sock), *arguments, **options)  # type: ignore[arg-type] - all of it that is used
+
+
+class _Http(HTTPConnection):
+    response_class = _Answer
+
+
+class _Https(HTTPSConnection):
+    response_class = _Answer
+
+
+class _HttpPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Http  # type: ignore[assignment] - as the library's own classes, to the letter of its protocol
+
+
+class _HttpsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _Https  # type: ignore[assignment] - the same
+
+
 class PooledTransport:
-    """Keeps connections open and shares them between threads."""
+    """Keeps connections open and shares them between threads.
+
+    The read timeout that a request is given is the time for its whole answer.
+    """
 
     def __init__(self, connections_per_host: int) -> None:
         self._pool = urllib3.PoolManager(
             num_pools=128,
             maxsize=connections_per_host,
             retries=False,
-            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S),
         )
+        self._pool.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
 
     def __call__(self, request: Request) -> Reply:
         try:
@@ -85,7 +151,7 @@ class PooledTransport:
 
 def _timeout(deadline: Deadline) -> urllib3.Timeout:
     left_s = max(1.0, deadline.remaining_s)
-    return urllib3.Timeout(connect=min(CONNECT_TIMEOUT_S, left_s), read=min(READ_TIMEOUT_S, left_s))
+    return urllib3.Timeout(connect=min(CONNECT_TIMEOUT_S, left_s), read=min(ANSWER_TIMEOUT_S, left_s))
 
 
 def _body(response: urllib3.BaseHTTPResponse, request: Request) -> bytes:
@@ -93,6 +159,8 @@ def _body(response: urllib3.BaseHTTPResponse, request: Request) -> bytes:
     pieces: list[bytes] = []
     room = request.max_bytes
     try:
+        if response.length_remaining is None and not response.chunked:  # it could be cut, even in its header
+            raise NetworkError(f"{_place(request.url)} does not say where its answer ends")
         for piece in _decoded(response, request):
             room -= len(piece)
             if room < 0:
