@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 
 MILLISECOND = timedelta(milliseconds=1)
+EARLIEST_YEAR, LATEST_YEAR = 1700, 2200
 
 
 def parse_utc(text: object) -> datetime | None:
@@ -20,6 +21,15 @@ def parse_utc(text: object) -> datetime | None:
     except ValueError:
         return None
     return to_millisecond(instant.replace(tzinfo=UTC) if instant.tzinfo is None else _as_utc(instant))
+
+
+def happened_utc(text: object) -> datetime | None:
+    """The same for a time at which something happened: the ends of the calendar mean that there is none.
+
+    A table entity holds nothing before 1601, and a day at the very end has no next one.
+    """
+    instant = parse_utc(text)
+    return instant if instant and EARLIEST_YEAR <= instant.year <= LATEST_YEAR else None
 
 
 def _as_utc(instant: datetime) -> datetime:

@@ -40,6 +40,7 @@ ROWS_PER_BATCH = 20_000
 RESERVE_S = 60.0
 MOST_REFUSALS = 2 * THREADS
 MOST_NAMES = 12
+LONGEST_NAME = 100
 LONGEST_COLLECTION = timedelta(hours=1)
 
 
@@ -265,7 +266,9 @@ def _results(done: set[Future[Fetched | None]]) -> Iterator[Fetched]:
 
 
 def _json(counts: Counter[str]) -> str | None:
-    return json.dumps(dict(counts.most_common(50))) if counts else None
+    """The most frequent counts; their names come from outside, and an entity holds so much of them only."""
+    frequent = {name[:LONGEST_NAME]: count for name, count in counts.most_common(50)}
+    return json.dumps(frequent) if frequent else None
 
 
 def _day(row: dict[str, Any]) -> date:

@@ -255,7 +255,7 @@ def _flow(record: _Record) -> tuple[str | None, str | None]:
 
 def _record_type(record: _Record) -> int | None:
     number = record_type(record.members.get("RecordType"))
-    if number < 0:
+    if not 0 <= number < 1 << 31:
         return None
     record.used.add("RecordType")
     return number

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
@@ -15,12 +14,16 @@ import msgspec
 from shared.clock import Deadline
 from shared.errors import AccessError, Defer
 from shared.intervals import Interval
-from shared.net.api import Api, StartAgain, same_origin
+from shared.net.api import Api, StartAgain, same_origin, server_time
 from shared.net.transport import MEBIBYTE, Reply, Request
 from shared.times import iso_utc, parse_utc
 
 ENABLED = "enabled"
-LONGEST_BLOB_BYTES = 512 * MEBIBYTE
+LONGEST_BLOB_BYTES = 128 * MEBIBYTE
+LONGEST_ID = 1000
+LONGEST_URI = 4000
+OUTSIDE_WINDOW = timedelta(days=1)
+MOST_REPEATS = 100
 MALFORMED_RETRY_S = 60.0
 NEXT_PAGE = "nextpageuri"
 PUBLISHER = "PublisherIdentifier"
@@ -65,17 +68,9 @@ class ActivityFeed:
 
     def subscriptions(self, deadline: Deadline) -> Subscriptions:
         reply = self.api.get(self._url("subscriptions/list"), deadline)
-        found = _json(reply)
-        entries = cast("list[dict[str, Any]]", found) if isinstance(found, list) else []
+        entries = map(_fields, _list(reply))
         status = {str(entry.get("contentType")): str(entry.get("status") or "").lower() for entry in entries}
-        return Subscriptions(status, self._time_of(reply))
-
-    def _time_of(self, reply: Reply) -> datetime:
-        try:
-            at = parsedate_to_datetime(reply.headers["date"])
-        except (KeyError, ValueError):
-            return self.api.clock.now()
-        return at if at.tzinfo else at.replace(tzinfo=UTC)
+        return Subscriptions(status, server_time(reply, self.api.clock.now()))
 
     def subscribe(self, content_type: str, deadline: Deadline) -> bool:
         """Start a subscription and return whether it was off; one that is on already (AF20024) is fine.
@@ -98,10 +93,17 @@ class ActivityFeed:
             endTime=iso_utc(window.end).removesuffix("Z"),
         )
         seen: set[str] = set()
+        before: list[ContentBlob] | None = None
+        repeats = 0
         while url:
             seen.add(url)
             reply = self.api.get(url, deadline)
-            yield _blobs(reply)
+            blobs = [_blob(entry, content_type, window) for entry in _list(reply)]
+            repeats = repeats + 1 if blobs == before else 0
+            if repeats >= MOST_REPEATS:
+                raise StartAgain("The listing of the activity feed repeats a page.", MALFORMED_RETRY_S)
+            yield blobs
+            before = blobs
             url = self._next_page(reply.headers.get(NEXT_PAGE), seen)
 
     def fetch(self, blob: ContentBlob, deadline: Deadline) -> bytes:
@@ -132,26 +134,38 @@ class ActivityFeed:
         return f"{url}{'&' if query else '?'}{PUBLISHER}={quote(self.tenant_id)}"
 
 
-def _blobs(reply: Reply) -> list[ContentBlob]:
+def _list(reply: Reply) -> list[Any]:
     entries = _json(reply)
     if not isinstance(entries, list):
-        raise Defer("The listing of the activity feed is no list.", MALFORMED_RETRY_S)
-    return [_blob(entry) for entry in cast("list[Any]", entries)]
+        raise Defer("The answer of the activity feed is no list.", MALFORMED_RETRY_S)
+    return cast("list[Any]", entries)
 
 
-def _blob(entry: Any) -> ContentBlob:
-    fields = cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
+def _blob(entry: Any, content_type: str, window: Interval) -> ContentBlob:
+    """An entry of a listing. Its type is the one that was asked for, for it becomes part of names and keys."""
+    fields = _fields(entry)
     created, expires = parse_utc(fields.get("contentCreated")), parse_utc(fields.get("contentExpiration"))
-    content_id, uri, content_type = fields.get("contentId"), fields.get("contentUri"), fields.get("contentType")
-    if not (isinstance(content_id, str) and isinstance(uri, str) and content_id and created and expires):
-        raise Defer(
-            f"The listing of the activity feed has an entry that names no blob: {entry!r}", MALFORMED_RETRY_S
-        )
-    return ContentBlob(content_id, str(content_type), uri, created, expires)
+    content_id, uri = _short(fields.get("contentId"), LONGEST_ID), _short(fields.get("contentUri"), LONGEST_URI)
+    if not (content_id and uri and created and expires and _is_near(created, window)):
+        raise Defer("The listing of the activity feed has an entry that names no blob.", MALFORMED_RETRY_S)
+    return ContentBlob(content_id, content_type, uri, created, expires)
+
+
+def _fields(entry: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
+
+
+def _short(value: Any, longest: int) -> str | None:
+    return value if isinstance(value, str) and len(value) <= longest else None
+
+
+def _is_near(created: datetime, window: Interval) -> bool:
+    """Whether a blob may have been asked for; entered under a day long past, it would never be looked for."""
+    return window.start - OUTSIDE_WINDOW <= created <= window.end + OUTSIDE_WINDOW
 
 
 def _json(reply: Reply) -> Any:
     try:
-        return msgspec.json.decode(reply.body) if reply.body else None
-    except msgspec.DecodeError as error:
+        return msgspec.json.decode(reply.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Defer(f"The answer of the activity feed is no JSON: {error}", MALFORMED_RETRY_S) from error

@@ -14,6 +14,8 @@ from shared.audit.feed import ContentBlob
 from shared.audit.operations import OTHER
 from shared.errors import Unreadable
 
+LONGEST_NAME = 100
+
 
 @dataclass
 class Reading:
@@ -45,7 +47,7 @@ def read_blob(body: bytes, blob: ContentBlob, workloads: frozenset[str], now: da
     for record in selection.kept:
         try:
             row = read_event(record, blob, now)
-        except Unreadable:
+        except (Unreadable, RecursionError):
             reading.failed.append(record)
             continue
         reading.kept.append(record)
@@ -63,5 +65,5 @@ def as_array(records: Iterable[bytes]) -> bytes:
 def told(counts: Mapping[str, int], most: int) -> str:
     """Counts for a person, the greatest first: `Teams 40, Exchange 3 and 2 others`."""
     ordered = Counter(counts).most_common()
-    text = ", ".join(f"{name} {count}" for name, count in ordered[:most])
+    text = ", ".join(f"{name[:LONGEST_NAME]} {count}" for name, count in ordered[:most])
     return f"{text} and {len(ordered) - most} others" if len(ordered) > most else text

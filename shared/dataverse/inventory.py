@@ -10,8 +10,10 @@ from typing import Any
 
 from shared.dataverse.web_api import Row
 from shared.schema import DIM_FLOW, DIM_MACHINE, DIM_MACHINE_GROUP, DIM_USER, Table
-from shared.times import parse_utc
+from shared.settings import GUID
+from shared.times import happened_utc
 
+LONGEST_TEXT = 4000
 MODERN_FLOW, DESKTOP_FLOW = 5, 6
 RECORDING = 101
 CLOUD_FLOW = "Cloud flow"
@@ -70,13 +72,13 @@ def _flow(row: Row, upns: Mapping[str, str]) -> dict[str, Any] | None:
         return None
     owner = _lower(row.get("_ownerid_value"))
     return {
-        "flow_id": _lower(row.get("workflowid")),
-        "name": row.get("name"),
+        "flow_id": _guid(row.get("workflowid")),
+        "name": _text(row.get("name")),
         "owner_user_id": upns.get(owner, owner) if owner else None,
         "flow_type": CLOUD_FLOW if row.get("category") == MODERN_FLOW else _desktop_flow_type(row),
         "state": _choice(FLOW_STATES, row.get("statecode")),
-        "created_utc": parse_utc(row.get("createdon")),
-        "modified_utc": parse_utc(row.get("modifiedon")),
+        "created_utc": happened_utc(row.get("createdon")),
+        "modified_utc": happened_utc(row.get("modifiedon")),
         "is_deleted": False,
     }
 
@@ -87,22 +89,22 @@ def _desktop_flow_type(row: Row) -> str:
 
 def _machine(row: Row, _: Mapping[str, str]) -> dict[str, Any]:
     return {
-        "machine_id": _lower(row.get("flowmachineid")),
-        "name": row.get("name"),
+        "machine_id": _guid(row.get("flowmachineid")),
+        "name": _text(row.get("name")),
         "machine_group_id": _lower(row.get("_flowmachinegroupid_value")),
         "hosting_type": _choice(HOSTING_TYPES, row.get("hostingtype")),
-        "agent_version": row.get("agentversion"),
-        "session_capacity": row.get("sessioncapacity"),
+        "agent_version": _text(row.get("agentversion")),
+        "session_capacity": _integer(row.get("sessioncapacity")),
         "state": _choice(MACHINE_STATES, row.get("statuscode")),
-        "last_heartbeat_utc": parse_utc(row.get("lastheartbeatdate")),
+        "last_heartbeat_utc": happened_utc(row.get("lastheartbeatdate")),
         "is_deleted": False,
     }
 
 
 def _machine_group(row: Row, _: Mapping[str, str]) -> dict[str, Any]:
     return {
-        "machine_group_id": _lower(row.get("flowmachinegroupid")),
-        "name": row.get("name"),
+        "machine_group_id": _guid(row.get("flowmachinegroupid")),
+        "name": _text(row.get("name")),
         "group_type": _choice(GROUP_TYPES, row.get("flowgrouptype")),
         "is_deleted": False,
     }
@@ -111,7 +113,7 @@ def _machine_group(row: Row, _: Mapping[str, str]) -> dict[str, Any]:
 def _user(row: Row, _: Mapping[str, str]) -> dict[str, Any]:
     return {
         "user_id": _lower(row.get("domainname")) or _lower(row.get("systemuserid")),
-        "display_name": row.get("fullname"),
+        "display_name": _text(row.get("fullname")),
         "entra_object_id": _lower(row.get("azureactivedirectoryobjectid")),
         "user_kind": "Application" if row.get("applicationid") else "Person",
     }
@@ -205,5 +207,20 @@ def _choice(names: Mapping[int, str], value: Any) -> str | None:
     return names.get(value, f"Unknown {value}") if isinstance(value, int) else None
 
 
+def _text(value: Any) -> str | None:
+    return value[:LONGEST_TEXT] if isinstance(value, str) else None
+
+
 def _lower(value: Any) -> str | None:
-    return value.strip().lower() or None if isinstance(value, str) else None
+    text = _text(value)
+    return text.strip().lower() or None if text else None
+
+
+def _guid(value: Any) -> str | None:
+    """An id that can be a key; a row without one is left out."""
+    text = _lower(value)
+    return text if text and GUID.fullmatch(text) else None
+
+
+def _integer(value: Any) -> int | None:
+    return value if isinstance(value, int) and abs(value) < 1 << 63 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,6 +23,7 @@ TTL_COLUMN = "flowlogsttlinminutes"
 CUSTOM_URL_COLUMN = "desktopflowrunactionlogscustomurlenabled"
 ORGANIZATION_COLUMNS = (STATUS_COLUMN, VERSION_COLUMN, TTL_COLUMN, CUSTOM_URL_COLUMN)
 NO_ROW: Row = {}
+ID = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 SHORT_TTL = timedelta(days=7)
 WHERE = "Power Platform admin center, the environment, Settings, Product, Features, Desktop flow run action logs"
 
@@ -136,7 +138,15 @@ def attributes_of(api: WebApi, entity: str, deadline: Deadline) -> frozenset[str
 
 
 def _id(organization: Row, name: str) -> str:
-    return str(organization[name]).strip().lower()
+    """An id of an environment: a GUID, or one with a word in front such as `Default-`; it becomes part of names.
+
+    Raises:
+        AccessError: it is none.
+    """
+    text = str(organization[name]).strip().lower()
+    if not ID.fullmatch(text):
+        raise AccessError(f"The {name} of an environment is none that can be: {text[:100]!r}.", "Check its URL.")
+    return text
 
 
 def _choice(names: tuple[str, ...], value: Any) -> str | None:

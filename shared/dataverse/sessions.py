@@ -12,7 +12,8 @@ from typing import Any, cast
 import msgspec
 
 from shared.dataverse.web_api import Row
-from shared.times import MILLISECOND, parse_utc, span_ms
+from shared.settings import GUID
+from shared.times import MILLISECOND, happened_utc, span_ms
 
 LONGEST_MESSAGE = 4000
 LONGEST_INTEGER = 20
@@ -184,13 +185,15 @@ def read_session(row: Row, environment_id: str, upns: Mapping[str, str], now: da
     Raises:
         ValueError: the row lacks what identifies or orders it.
     """
-    created, modified = parse_utc(row.get("createdon")), parse_utc(row.get("modifiedon"))
+    created, modified = happened_utc(row.get("createdon")), happened_utc(row.get("modifiedon"))
     session_id, version = _lower(row.get("flowsessionid")), _integer(row.get("versionnumber"))
-    if not session_id or created is None or modified is None or version is None:
-        raise ValueError(f"flowsession {session_id or 'without id'} has no creation, change time or version")
+    if session_id is None or not GUID.fullmatch(session_id):  # it becomes a key, and part of addresses and names
+        raise ValueError("a flowsession has no id, or one that is none")
+    if created is None or modified is None or version is None:
+        raise ValueError(f"flowsession {session_id} has no creation, change time or version")
     code = _integer(row.get("statuscode"))
     status, outcome = STATUSES.get(-1 if code is None else code, (f"Unknown {code}", Outcome.WAITING))
-    started, completed = parse_utc(row.get("startedon")), parse_utc(row.get("completedon"))
+    started, completed = happened_utc(row.get("startedon")), happened_utc(row.get("completedon"))
     context = _context(row.get("context"))
     began = started or created
     user_id = _lower(row.get("_ownerid_value"))

@@ -9,6 +9,7 @@ from shared.batches import batches
 from shared.clock import Deadline
 from shared.dataverse.web_api import Query, WebApi
 from shared.errors import AccessError, Missing
+from shared.settings import GUID
 
 log = logging.getLogger("flowtrail")
 
@@ -25,7 +26,7 @@ class UserNames:
 
     def of(self, user_ids: Iterable[str], deadline: Deadline) -> Mapping[str, str]:
         """The UPNs of those users that have one. Where users can't be read, runs keep the row id."""
-        new = sorted(set(user_ids) - self._asked)
+        new = sorted(user_id for user_id in set(user_ids) - self._asked if GUID.fullmatch(user_id))
         try:
             for batch in batches(new, IDS_PER_QUERY):
                 self._ask(batch, deadline)
@@ -39,5 +40,5 @@ class UserNames:
         either = " or ".join(f"systemuserid eq {user_id}" for user_id in user_ids)
         for row in self._api.rows(Query("systemusers", ("systemuserid", "domainname"), either), deadline):
             if row.get("domainname"):
-                self._known[str(row["systemuserid"]).lower()] = str(row["domainname"]).strip().lower()
+                self._known[str(row.get("systemuserid")).lower()] = str(row["domainname"]).strip().lower()
         self._asked.update(user_ids)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import msgspec
@@ -15,15 +15,19 @@ import msgspec
 from shared.clock import Deadline
 from shared.errors import AccessError, Defer, Missing, TooLarge
 from shared.json_text import sanitized
-from shared.net.api import Api, same_origin
+from shared.net.api import Api, same_origin, server_time
 from shared.net.transport import MEBIBYTE, Reply
 
 Row = Mapping[str, Any]
+NO_ROW: Row = {}
 
 PAGE_ROWS = 1000
 CHUNK_BYTES = 4 * MEBIBYTE
 LONGEST_FILE_BYTES = 64 * MEBIBYTE
+LONGEST_SIZE = 19  # digits
+MOST_REPEATS = 100
 MALFORMED_RETRY_S = 60.0
+FIRST_BYTE = re.compile(r"bytes ([0-9]{1,18})-")
 HEADERS = {
     "Accept": "application/json",
     "OData-MaxVersion": "4.0",
@@ -67,26 +71,29 @@ class WebApi:
         return _json_object(self.api.get(self.root + path, deadline, HEADERS))
 
     def server_time(self, deadline: Deadline) -> datetime:
-        """The service's own clock, from the `Date` header; this machine's where it sends none."""
-        reply = self.api.get(self.root + "WhoAmI", deadline, HEADERS)
-        try:
-            return parsedate_to_datetime(reply.headers["date"])
-        except (KeyError, ValueError):
-            return self.api.clock.now()
+        """The service's own clock."""
+        return server_time(self.api.get(self.root + "WhoAmI", deadline, HEADERS), self.api.clock.now())
 
     def pages(self, query: Query, deadline: Deadline, page_rows: int = PAGE_ROWS) -> Iterator[list[Row]]:
         """The rows, page after page.
 
         `@odata.nextLink` is followed to the letter (re-encoding breaks its cookie), but only inside this
-        environment's API, and never twice.
+        environment's API, and never twice; nor are pages that differ in nothing but their link.
         """
         url: str | None = self.root + query.path()
         headers = {**query.headers, "Prefer": f"odata.maxpagesize={page_rows}"}
         seen: set[str] = set()
+        before: list[Row] | None = None
+        repeats = 0
         while url:
             seen.add(url)
             page = _json_object(self.api.get(url, deadline, headers))
-            yield page.get("value") or []
+            rows = _rows(page)
+            repeats = repeats + 1 if rows == before else 0
+            if repeats >= MOST_REPEATS:
+                raise Defer(f"Dataverse at {self.api.origin} repeats a page for ever.", MALFORMED_RETRY_S)
+            yield rows
+            before = rows
             url = self._checked(page.get("@odata.nextLink"), seen)
 
     def _checked(self, link: Any, seen: set[str]) -> str | None:
@@ -134,15 +141,28 @@ class WebApi:
     def _part(self, path: str, at: int, deadline: Deadline) -> Reply:
         ranged = {**HEADERS, "Range": f"bytes={at}-{at + CHUNK_BYTES - 1}"}
         reply = self.api.get(f"{self.root}{path}/$value", deadline, ranged, LONGEST_FILE_BYTES)
+        if reply.headers.get("content-type", "").startswith("text/html"):
+            raise Defer(f"{path}: a web page came instead of the file.", MALFORMED_RETRY_S)
         if at and reply.status != HTTPStatus.PARTIAL_CONTENT:
             raise Defer(f"{path}: the file came whole in the middle of its parts.", MALFORMED_RETRY_S)
+        first = FIRST_BYTE.match(reply.headers.get("content-range", ""))
+        if first and int(first[1]) != at:
+            raise Defer(f"{path}: another part of the file came than was asked for.", MALFORMED_RETRY_S)
         return reply
+
+
+def _rows(page: Row) -> list[Row]:
+    """The rows of a page; an answer without any list of rows is no page that happens to be empty."""
+    rows = page.get("value")
+    if not isinstance(rows, list):
+        raise Defer("The answer is no page of rows.", MALFORMED_RETRY_S)
+    return [row if isinstance(row, dict) else NO_ROW for row in cast("list[Any]", rows)]
 
 
 def _whole_size(reply: Reply, at: int) -> int:
     """Size of the whole file in bytes, as either header tells; `at` where none does and the part is not full."""
     told = reply.headers.get("content-range", "").rpartition("/")[2] or reply.headers.get("x-ms-file-size", "")
-    if told.isdecimal():
+    if told.isdecimal() and len(told) < LONGEST_SIZE:
         return int(told)
     return at + 1 if len(reply.body) == CHUNK_BYTES else at
 

@@ -35,6 +35,7 @@ DEADLINE_S = 240.0
 RESERVE_S = 40.0
 SHORTEST_DELAY_S = 30.0
 LONGEST_DELAY_S = 4 * 3600.0
+MOST_ACTIONS = 1_000_000
 WINDOW_BYTES = 1024 * 1024
 AWAITED = frozenset({LogStatus.PENDING, LogStatus.FORBIDDEN})
 MOST_ROWS_HELD = 20_000
@@ -243,7 +244,7 @@ class _Decoding:
         """
         table = ActionTable(session, self.rules)
         try:
-            table.extend(batches)
+            table.extend(_bounded(batches))
             table.finish()
         except BaseException as error:
             table.close()
@@ -405,6 +406,16 @@ def span_of(session: Session) -> tuple[datetime, datetime]:
 def _rows(tables: list[ActionTable]) -> Iterator[pa.Table]:
     for table in tables:
         yield from table.rows()
+
+
+def _bounded(batches: Iterable[Sequence[ActionRecord]]) -> Iterator[Sequence[ActionRecord]]:
+    """The same batches; a file within its bytes may still hold more actions than memory holds times of."""
+    actions = 0
+    for records in batches:
+        actions += len(records)
+        if actions > MOST_ACTIONS:
+            raise TooLarge(f"the log has more than {MOST_ACTIONS:,} actions")
+        yield records
 
 
 def _windows(file: IO[bytes]) -> Iterator[bytes]:

@@ -99,7 +99,7 @@ class _Poll:
 
     def _save_place(self, page: Sequence[Row], until: datetime) -> None:
         position = parse_utc(page[-1].get("modifiedon")) if page else None
-        if position is None:
+        if position is None or position >= until:  # not what was asked for: from there, nothing would be read on
             return
         recent = self.seen.since(min(position, until - OVERLAP))
         self._save(Cursor(self.cursor.watermark, self.cursor.history, position, until, recent))

@@ -18,7 +18,7 @@ from shared.errors import AccessError, Missing
 from shared.functions.intake import Intake, stage_sessions
 from shared.functions.poll_flow_sessions import DEFAULT_HISTORY
 from shared.functions.sources import Tally
-from shared.settings import Environment
+from shared.settings import GUID, Environment
 from shared.state.journal import DELETED_AT_SOURCE, TAKEN_LATE, Gap
 from shared.state.register import Stamps
 from shared.times import iso_utc, parse_day, parse_utc
@@ -32,6 +32,7 @@ AWAITED = (LogStatus.PENDING, LogStatus.FORBIDDEN)
 RECENT_DAYS = 7
 OLDER_DAYS = 30
 ID_PAGE_ROWS = 5000
+NO_SUCH_ROW = "0x80040217"
 IDS_PER_QUERY = 25
 MOST_CONFIRMED = 20
 STAGED_AGAIN = timedelta(days=2)
@@ -149,7 +150,8 @@ class _Reconciling:
             "createdon asc,flowsessionid asc",
         )
         rows = (row for page in self.api.pages(query, self.deadline, ID_PAGE_ROWS) for row in page)
-        return {str(row["flowsessionid"]).lower(): parse_utc(row.get("modifiedon")) or self.now for row in rows}
+        ids = ((str(row.get("flowsessionid")).lower(), parse_utc(row.get("modifiedon"))) for row in rows)
+        return {session_id: modified or self.now for session_id, modified in ids if GUID.fullmatch(session_id)}
 
     def _registered(self, day: date, session_ids: Sequence[str]) -> list[Session]:
         found = self.app.register.get_all(self.id, day, session_ids)
@@ -183,8 +185,8 @@ class _Reconciling:
     def _is_gone(self, session: Session) -> bool:
         try:
             self.api.document(f"flowsessions({session.session_id})?$select=flowsessionid", self.deadline)
-        except Missing:
-            return True
+        except Missing as error:
+            return error.code.lower() == NO_SUCH_ROW  # a 404 of whatever stands in between says nothing of the row
         return False
 
     def _stage_again(self, day: date, here: dict[str, Stamps]) -> None:

@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,7 +26,9 @@ THROTTLED_BACKOFF_S = 15.0
 LONGEST_THROTTLED_BACKOFF_S = 120.0
 SHORTEST_PAUSE_S = 1.0
 LONGEST_RETRY_AFTER_S = 24 * 3600.0
+MOST_SKEW = timedelta(days=1)
 LONGEST_MESSAGE = 500
+LONGEST_CODE = 100
 
 
 class NotSubscribed(Skip):
@@ -190,9 +192,14 @@ def read_fault(reply: Reply) -> Fault:
     """Code and message out of an error body, `{"error": {"code", "message"}}` in both services; else its start."""
     try:
         error: Any = json.loads(reply.body)["error"]
-        return Fault(reply.status, str(error["code"]), str(error["message"])[:LONGEST_MESSAGE])
+        return Fault(reply.status, _line(str(error["code"]), LONGEST_CODE), _line(str(error["message"])))
     except (ValueError, KeyError, TypeError, RecursionError):
-        return Fault(reply.status, "", reply.body[:LONGEST_MESSAGE].decode("utf-8", "replace"))
+        return Fault(reply.status, "", _line(reply.body[:LONGEST_MESSAGE].decode("utf-8", "replace")))
+
+
+def _line(text: str, longest: int = LONGEST_MESSAGE) -> str:
+    """What a service says as one line of bounded length, for it ends in logs and table entities."""
+    return "".join(character if character.isprintable() else " " for character in text[:longest])
 
 
 def retry_after_s(reply: Reply, now: datetime) -> float | None:
@@ -211,6 +218,15 @@ def retry_after_s(reply: Reply, now: datetime) -> float | None:
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_S)
 
 
+def server_time(reply: Reply, now: datetime) -> datetime:
+    """The service's own clock, from the `Date` header; this machine's where it tells none, or one that can't be.
+
+    A place that is remembered by a date far ahead would keep the app from ever reading on.
+    """
+    at = _http_date(reply.headers.get("date", ""))
+    return at if at and abs(at - now) <= MOST_SKEW else now
+
+
 def _seconds(text: str) -> float | None:
     try:
         return float(text)
@@ -221,6 +237,6 @@ def _seconds(text: str) -> float | None:
 def _http_date(text: str) -> datetime | None:
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at

@@ -86,7 +86,8 @@ class Journal:
         partition = _key(gap.source)
         if self._gaps.get(partition, row) is not None:
             return
-        self._gaps.write(Operation(Write.UPSERT, partition, row, asdict(gap)))
+        texts = {"subject": _short(gap.subject), "reason": _short(gap.reason)}
+        self._gaps.write(Operation(Write.UPSERT, partition, row, {**asdict(gap), **texts}))
         log.error(
             "Gap in %s: %s %s, %s to %s. %s",
             gap.source,

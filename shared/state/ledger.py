@@ -19,6 +19,7 @@ from shared.state.entities import Entities, Entity, Operation, Write
 
 SAFE_KEY = re.compile(r"[A-Za-z0-9$._\-]{1,400}")
 DATED_ID = re.compile(r"(20[0-9]{2})(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])[0-9]{6,}\$")
+FURTHEST_DAY = timedelta(days=2)
 MOST_CONFLICTS = 20
 
 
@@ -130,13 +131,15 @@ def partition_of(blob: ContentBlob) -> str:
 def _day(blob: ContentBlob) -> date:
     """The day in the blob's id, which never changes; a listing may give another creation time another day.
 
-    Ids look like `20200420205451053040861$…` (measured over 170 of them).
+    Ids look like `20200420205451053040861$…` (measured over 170 of them). One whose day is far from its creation
+    only looks like that, and would be entered where nobody looks for what is pending.
     """
-    dated = DATED_ID.match(blob.content_id)
+    dated, created = DATED_ID.match(blob.content_id), blob.created.date()
     try:
-        return date(*map(int, dated.groups())) if dated else blob.created.date()
+        day = date(*map(int, dated.groups())) if dated else created
     except ValueError:
-        return blob.created.date()
+        return created
+    return day if abs(day - created) <= FURTHEST_DAY else created
 
 
 def row_of(content_id: str) -> str:

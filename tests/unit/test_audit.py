@@ -387,8 +387,11 @@ def test_subscriptions_and_the_time_at_the_service(clock: FakeClock) -> None:
 
 def test_ledger_keys() -> None:
     content_id = "20200420205451053040861$20200420210211992070781$audit_general$Audit_General$na0045"
-    blob = ContentBlob(content_id, "Audit.General", "u", NOON, NOON)
-    assert partition_of(blob) == "Audit.General_2020-04-20"
+    listed = datetime(2020, 4, 21, 0, 30, tzinfo=UTC)
+    assert (
+        partition_of(ContentBlob(content_id, "Audit.General", "u", listed, listed)) == "Audit.General_2020-04-20"
+    )
+    assert partition_of(ContentBlob(content_id, "Audit.General", "u", NOON, NOON)) == "Audit.General_2026-05-19"
     assert row_of(content_id) == content_id
     odd = ContentBlob("a/b?c#d\\e", "Audit.General", "u", NOON, NOON)
     assert partition_of(odd) == "Audit.General_2026-05-19"
