@@ -16,7 +16,7 @@ from shared.errors import AccessError, Defer
 from shared.intervals import Interval
 from shared.net.api import Api, StartAgain, same_origin, server_time
 from shared.net.transport import MEBIBYTE, Reply, Request
-from shared.times import iso_utc, parse_utc
+from shared.times import happened_utc, iso_utc
 
 ENABLED = "enabled"
 LONGEST_BLOB_BYTES = 128 * MEBIBYTE
@@ -144,7 +144,7 @@ def _list(reply: Reply) -> list[Any]:
 def _blob(entry: Any, content_type: str, window: Interval) -> ContentBlob:
     """An entry of a listing. Its type is the one that was asked for, for it becomes part of names and keys."""
     fields = _fields(entry)
-    created, expires = parse_utc(fields.get("contentCreated")), parse_utc(fields.get("contentExpiration"))
+    created, expires = happened_utc(fields.get("contentCreated")), happened_utc(fields.get("contentExpiration"))
     content_id, uri = _short(fields.get("contentId"), LONGEST_ID), _short(fields.get("contentUri"), LONGEST_URI)
     if not (content_id and uri and created and expires and _is_near(created, window)):
         raise Defer("The listing of the activity feed has an entry that names no blob.", MALFORMED_RETRY_S)

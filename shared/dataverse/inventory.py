@@ -223,4 +223,4 @@ def _guid(value: Any) -> str | None:
 
 
 def _integer(value: Any) -> int | None:
-    return value if isinstance(value, int) and abs(value) < 1 << 63 else None
+    return value if type(value) is int and abs(value) < 1 << 63 else None

@@ -18,7 +18,7 @@ from shared.schema import FACT_FLOW_SESSION
 from shared.settings import Environment
 from shared.state.journal import Gap
 from shared.state.names import Queue
-from shared.times import epoch_ms, parse_utc
+from shared.times import epoch_ms, happened_utc
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Intake:
 
     def _note(self, row: Row, reason: str) -> None:
         now = self.app.clock.now()
-        at = parse_utc(row.get("modifiedon")) or now
+        at = happened_utc(row.get("modifiedon")) or now
         subject = str(row.get("flowsessionid"))
         self.app.journal.lost(
             Gap(

@@ -86,7 +86,7 @@ class Journal:
         partition = _key(gap.source)
         if self._gaps.get(partition, row) is not None:
             return
-        texts = {"subject": _short(gap.subject), "reason": _short(gap.reason)}
+        texts = {"subject": gap.subject[:LONGEST_TEXT], "reason": gap.reason[:LONGEST_TEXT]}
         self._gaps.write(Operation(Write.UPSERT, partition, row, {**asdict(gap), **texts}))
         log.error(
             "Gap in %s: %s %s, %s to %s. %s",

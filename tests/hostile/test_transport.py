@@ -1,4 +1,4 @@
-"""One request against servers that break the rules of HTTP: it ends in time, in bounded memory, with a known error."""
+"""One request against servers that break the rules of HTTP: it ends in time and memory, with a known error."""
 
 from __future__ import annotations
 
