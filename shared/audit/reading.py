@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from shared.audit.blob import select
+from shared.audit.blob import Selection, select
 from shared.audit.events import read_event
 from shared.audit.feed import ContentBlob
 from shared.audit.operations import OTHER
 from shared.errors import Unreadable
+from shared.json_text import sanitized
 
 LONGEST_NAME = 100
 
@@ -42,11 +44,11 @@ def read_blob(body: bytes, blob: ContentBlob, workloads: frozenset[str], now: da
     Raises:
         Unreadable: the blob is no JSON array.
     """
-    selection = select(body, workloads)
+    selection = _selection(body, workloads)
     reading = Reading(dropped=selection.dropped, failed=selection.failed)
     for record in selection.kept:
         try:
-            row = read_event(record, blob, now)
+            row = _row(record, blob, now)
         except (Unreadable, RecursionError):
             reading.failed.append(record)
             continue
@@ -55,6 +57,25 @@ def read_blob(body: bytes, blob: ContentBlob, workloads: frozenset[str], now: da
         if row["operation_group"] == OTHER:
             reading.unknown[row["operation"] or "(none)"] += 1
     return reading
+
+
+def _selection(body: bytes, workloads: frozenset[str]) -> Selection:
+    """The wanted records; one text that breaks off inside a character must not cost all others in the blob."""
+    try:
+        return select(body, workloads)
+    except Unreadable:
+        return select(_mended(body), workloads)
+
+
+def _row(record: bytes, blob: ContentBlob, now: datetime) -> dict[str, Any]:
+    try:
+        return read_event(record, blob, now)
+    except Unreadable:
+        return read_event(_mended(record), blob, now)
+
+
+def _mended(text: bytes) -> bytes:
+    return b"".join(sanitized([text.removeprefix(codecs.BOM_UTF8)]))
 
 
 def as_array(records: Iterable[bytes]) -> bytes:
