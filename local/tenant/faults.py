@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Literal
@@ -22,7 +24,8 @@ class Fault:
     It applies to requests of `service` (and `environment`, by name) whose path and query, raw or decoded,
     contain `path_contains`, after letting `first_skip` of them pass, `times` times (None: always).
     With a `status` it replaces the answer; without one the normal answer is given, late by `delay_s`,
-    cut off after `cut_after_bytes` of its body, or with a Content-Length that is wrong by `wrong_length` bytes.
+    cut off after `cut_after_bytes` of its body, or with a Content-Length that is wrong by `wrong_length` bytes;
+    `garble` makes another body of it, of a compressed one too.
     """
 
     service: Service
@@ -37,6 +40,7 @@ class Fault:
     cut_after_bytes: int | None = None
     wrong_length: int = 0
     first_skip: int = 0
+    garble: Callable[[bytes], bytes] | None = None
 
     def concerns(self, service: str, environment: str | None, request: Request) -> bool:
         return (
@@ -57,6 +61,8 @@ class Fault:
         """The answer with this fault's headers, cut and length."""
         return replace(
             response,
+            body=self.garble(response.body) if self.garble else response.body,
+            served=() if self.garble else response.served,
             headers={**response.headers, **self.headers},
             cut_after_bytes=self.cut_after_bytes,
             extra_length=self.wrong_length,
@@ -81,10 +87,31 @@ _USUAL_ERRORS = {
 }
 
 
+class Storm:
+    """Faults at random: each request is hit with the probability `rate`, by one of those that concern it.
+
+    Whether the nth request of one address is hit depends on the seed alone, whatever threads do meanwhile.
+    """
+
+    def __init__(self, seed: int, rate: float, faults: Sequence[Fault]) -> None:
+        self._seed = seed
+        self._rate = rate
+        self._faults = faults
+        self._met: Counter[str] = Counter()
+
+    def take(self, service: str, environment: str | None, request: Request) -> Fault | None:
+        place = f"{service} {environment} {request.method} {request.target}"
+        self._met[place] += 1
+        chance = random.Random(f"{self._seed} {self._met[place]} {place}")
+        concerned = [fault for fault in self._faults if fault.concerns(service, environment, request)]
+        return chance.choice(concerned) if concerned and chance.random() < self._rate else None
+
+
 class Faults:
-    """The faults that are scripted now; the first that concerns a request wins."""
+    """The faults that are scripted now; the first that concerns a request wins, then a storm may hit it."""
 
     def __init__(self) -> None:
+        self.storm: Storm | None = None
         self._lock = threading.Lock()
         self._pending: list[_Pending] = []
 
@@ -95,6 +122,7 @@ class Faults:
     def clear(self) -> None:
         with self._lock:
             self._pending.clear()
+            self.storm = None
 
     @property
     def pending(self) -> list[Fault]:
@@ -109,7 +137,7 @@ class Faults:
                 if pending.fault.concerns(service, environment, request) and pending.strikes():
                     self._pending = [each for each in self._pending if each.times != 0]
                     return pending.fault
-        return None
+            return self.storm.take(service, environment, request) if self.storm else None
 
 
 @dataclass
