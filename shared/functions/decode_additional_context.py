@@ -184,17 +184,23 @@ class _Decoding:
         return self._from_file(session) if generation == V1 else self._from_table(session)
 
     def _from_file(self, session: Session) -> bool:
-        """The first generation: a file at the run's row."""
+        """The first generation: a file at the run's row.
+
+        One that can't be read is fetched once more, for something in between may have answered in its place.
+        """
         path = f"flowsessions({session.session_id})/additionalcontext"
-        with spool() as file:
-            try:
-                for chunk in self.api.file(path, self.deadline):
-                    file.write(chunk)
-                self._decode(session, file)
-            except TooLarge as error:
-                self._unusable(session, LogStatus.TOO_LARGE, V1, str(error), None)
-            except Unreadable as error:
-                self._unusable(session, LogStatus.UNREADABLE, V1, str(error), file)
+        for is_last in (False, True):
+            with spool() as file:
+                try:
+                    file.writelines(self.api.file(path, self.deadline))
+                    self._decode(session, file)
+                except TooLarge as error:
+                    self._unusable(session, LogStatus.TOO_LARGE, V1, str(error), None)
+                except Unreadable as error:
+                    if not is_last:
+                        continue
+                    self._unusable(session, LogStatus.UNREADABLE, V1, str(error), file)
+                return True
         return True
 
     def _from_raw(self, session: Session) -> bool:

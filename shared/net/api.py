@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,8 @@ LONGEST_RETRY_AFTER_S = 24 * 3600.0
 MOST_SKEW = timedelta(days=1)
 LONGEST_MESSAGE = 500
 LONGEST_CODE = 100
+NOBODYS_BUSINESS = re.compile(r"[^\s@'\"(<>:;,]+@[^\s@'\")<>:;,]+|\beyJ[\w.-]+")
+"""Addresses of people, and tokens, which a service may echo in what it says."""
 
 
 class NotSubscribed(Skip):
@@ -199,7 +202,8 @@ def read_fault(reply: Reply) -> Fault:
 
 def _line(text: str, longest: int = LONGEST_MESSAGE) -> str:
     """What a service says as one line of bounded length, for it ends in logs and table entities."""
-    return "".join(character if character.isprintable() else " " for character in text[:longest])
+    line = "".join(character if character.isprintable() else " " for character in text[:longest])
+    return NOBODYS_BUSINESS.sub("(hidden)", line)
 
 
 def retry_after_s(reply: Reply, now: datetime) -> float | None:

@@ -98,6 +98,13 @@ def test_what_a_service_says_is_told_in_one_short_line() -> None:
     assert str(read_fault(Reply(502, {}, b"a\nb\0c"))) == "HTTP 502  a b c"
 
 
+def test_people_and_tokens_that_a_service_names_are_hidden() -> None:
+    told = read_fault(
+        fault(403, "0x1", "User 'anna.meier@contoso.example' (eyJ0eXAi.eyJhdWQi.c2ln-_) is not a member.")
+    )
+    assert told.message == "User '(hidden)' ((hidden)) is not a member."
+
+
 @pytest.mark.parametrize("body", NO_DOCUMENT)
 def test_what_is_no_document_is_tried_later(clock: FakeClock, body: bytes) -> None:
     calls: list[Callable[[], object]] = [

@@ -231,6 +231,18 @@ def test_an_environment_with_an_id_that_is_none_is_refused(account: str) -> None
         assert stage.raw() == []
 
 
+@pytest.mark.parametrize("body", [b"", b'{"actions":[{"na'])
+def test_a_log_is_read_though_something_else_came_once_in_its_place(account: str, body: bytes) -> None:
+    with on_stage(with_runs(bare_world(), a_run(1, file=a_log(b'{"actions":[{"name":"a"}]}'))), account) as stage:
+        stage.run("poll_flow_sessions")
+        stage.tenant.faults.add(Fault("dataverse", path_contains="additionalcontext/", status=200, body=body))
+        stage.decode()
+        stage.publish()
+        assert stage.by_id()[run_id(1)]["log_status"] == "loaded"
+        assert list(stage.app.journal.gaps()) == []
+        assert stage.raw() == []
+
+
 def test_an_inventory_of_strange_rows_is_taken_as_far_as_it_makes_sense(account: str) -> None:
     odd: list[Any] = [5, [], {"a": 1}, "x" * 100_000, True, 1 << 70, None, "0001-01-01T00:00:00Z", "../x"]
     with on_stage(bare_world(), account) as stage:
