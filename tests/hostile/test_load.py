@@ -1,0 +1,144 @@
+"""Ten times a large tenant's day through the whole app, and an hour in bad weather.
+
+`FLOWTRAIL_LOAD_SCALE` is the part of it that is run: 1 is half a million runs, two million events and forty
+environments, which takes hours; the default is a hundredth. `FLOWTRAIL_SOAK_S` is how long the weather is bad.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from unittest import mock
+from urllib.request import urlopen
+
+import pytest
+from integration.stage import identity_of
+from load import Load
+from storms import service_faults
+
+from local.desk import ROOT
+from local.reconciliation import reconcile
+from local.tenant import Tenant, generate
+from local.tenant.faults import Storm
+from shared.app import App
+from shared.settings import load_settings
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(24 * 3600)]
+
+SCALE = float(os.environ.get("FLOWTRAIL_LOAD_SCALE", "0.01"))
+SOAK_S = float(os.environ.get("FLOWTRAIL_SOAK_S", "3600"))
+ENVIRONMENTS = 40
+RUNS_OF_AN_ENVIRONMENT = 12_500
+BLOBS, EVENTS_OF_A_BLOB = 10_000, 200
+MOST_MIB = 1024
+GROWTH = 1.25
+WARM_UP_MIB = 64
+LOAD = Path(__file__).with_name("load.py")
+
+
+@contextmanager
+def tenant_of_its_own() -> Iterator[dict[str, Any]]:
+    """A tenant in another process, which makes up its rows and logs when they are asked for."""
+    sizes = {
+        "environments": ENVIRONMENTS,
+        "sessions": round(RUNS_OF_AN_ENVIRONMENT * SCALE),
+        "blobs": round(BLOBS * SCALE),
+        "events": EVENTS_OF_A_BLOB,
+        "history-days": 1,
+        "live-s": 0,
+        "anchor": (
+            datetime.now(UTC) - timedelta(hours=26)
+        ).isoformat(),  # a log that is not there by now never comes
+    }
+    arguments = [text for name, value in sizes.items() for text in (f"--{name}", str(value))]
+    with subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-m", "local.tenant", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        try:
+            yield json.loads(process.stdout.readline())
+        finally:
+            process.stdin.close()
+
+
+def test_ten_times_a_large_tenants_day(account: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with tenant_of_its_own() as tenant:
+        environ = {**os.environ, **tenant["app_settings"], "DataStorage": account}
+        done = subprocess.run(  # noqa: S603 - our own program
+            [sys.executable, LOAD], check=True, capture_output=True, text=True, env=environ, cwd=ROOT
+        )
+        with urlopen(f"{tenant['control_url']}/truth") as answer:  # noqa: S310 - our own server
+            truth = json.load(answer)
+        found = reconcile(truth, App(load_settings(environ)))
+    lots = [json.loads(line) for line in done.stdout.splitlines()]
+    peak_mib = max(lot["rss_mib"] for lot in lots)
+    with capsys.disabled():
+        print(json.dumps({"scale": SCALE, "last": lots[-1], "peak_mib": peak_mib}))  # noqa: T201 - a report
+        for lot in (lot for before, lot in zip(lots, lots[1:], strict=False) if before["what"] != lot["what"]):
+            print(lot)  # noqa: T201 - a report
+        for line in found.lines:
+            print(f"{line.what}: {line.served} there, {line.published} published")  # noqa: T201 - a report
+    assert lots[-1]["failures"] == 0, done.stderr
+    assert (found.lost, found.duplicated) == (0, 0)
+    assert falls(lots, "additional-context")
+    assert is_flat(lots, "additional-context")
+    assert peak_mib < MOST_MIB
+
+
+def falls(lots: list[dict[str, Any]], what: str) -> bool:
+    """Whether the backlog is smaller at the end of each phase of work than at its begin."""
+    backlog = [lot["backlog"] for lot in lots if lot["what"] == what]
+    return backlog[-1] < backlog[0]
+
+
+def is_flat(lots: list[dict[str, Any]], what: str) -> bool:
+    """Whether the second half of the work takes hardly more memory than the first."""
+    taken = [lot["rss_mib"] for lot in lots if lot["what"] == what]
+    half = len(taken) // 2
+    return max(taken[half:]) <= GROWTH * max(taken[:half]) + WARM_UP_MIB
+
+
+def test_an_hour_of_bad_weather(account: str) -> None:
+    """By the real clock, with runs and blobs that come all the time; then it is calm, and all are there."""
+    world = generate(
+        anchor=datetime.now(UTC) - timedelta(seconds=1),
+        environments=4,
+        sessions_per_environment=200,
+        blobs=60,
+        events_per_blob=50,
+        history_days=1,
+        live_s=SOAK_S * 0.9,
+    )
+    with Tenant(world) as tenant, mock.patch.dict(os.environ, identity_of(tenant)):
+        tenant.faults.storm = Storm(7, 0.1, service_faults())
+        app = App(load_settings({**tenant.app_settings(), "DataStorage": account}))
+        until_s = time.monotonic() + SOAK_S
+        weather = Load(app, account)
+        lots = []
+        while time.monotonic() < until_s:
+            lots += [lot for lot in weather.all_of_it() if lot.what == "publish"]
+            weather.once("reconcile")
+        tenant.faults.clear()
+        calm = Load(app, account)
+        settled_s = time.monotonic() + 300
+        while reconcile(tenant.truth(), app).lost and time.monotonic() < settled_s:
+            calm.once("reconcile")
+            list(calm.all_of_it())
+        found = reconcile(tenant.truth(), app)
+        assert (found.lost, found.duplicated) == (0, 0), [line for line in found.lines if line.lost]
+        assert calm.failures == []
+        assert weather.failures
+        assert max(lot.rss_mib for lot in lots) < MOST_MIB
