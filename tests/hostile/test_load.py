@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -87,7 +88,7 @@ def test_ten_times_a_large_tenants_day(account: str, capsys: pytest.CaptureFixtu
     peak_mib = max(lot["rss_mib"] for lot in lots)
     with capsys.disabled():
         print(json.dumps({"scale": SCALE, "last": lots[-1], "peak_mib": peak_mib}))  # noqa: T201 - a report
-        for lot in (lot for before, lot in zip(lots, lots[1:], strict=False) if before["what"] != lot["what"]):
+        for lot in (lot for before, lot in pairwise(lots) if before["what"] != lot["what"]):
             print(lot)  # noqa: T201 - a report
         for line in found.lines:
             print(f"{line.what}: {line.served} there, {line.published} published")  # noqa: T201 - a report
