@@ -33,6 +33,7 @@ from shared.state.names import Queue  # noqa: E402
 AT_ONCE = 8  # messages in work at a time, as host.json has it
 LOT = 32
 ROUNDS = 60
+DAYS_OF_OWN_LOG = 2  # each round writes into the ingest log, which is published as well
 FUNCTIONS = {Queue.ADDITIONAL_CONTEXT: "decode_additional_context", Queue.PUBLISH_DAY: "publish_day"}
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -68,10 +69,10 @@ class Load:
         for _ in range(ROUNDS):
             yield self._timer("poll_flow_sessions")
             yield self._timer("poll_audit_content")
-            worked = yield from self._messages(Queue.ADDITIONAL_CONTEXT)
+            logs = yield from self._messages(Queue.ADDITIONAL_CONTEXT)
             yield self._timer("publish")
-            worked += yield from self._messages(Queue.PUBLISH_DAY)
-            if not worked:
+            days = yield from self._messages(Queue.PUBLISH_DAY)
+            if not logs and days <= DAYS_OF_OWN_LOG:
                 return
 
     def once(self, function: str) -> Lot:
