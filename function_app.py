@@ -45,11 +45,11 @@ def reconcile(timer: func.TimerRequest) -> None:
 
 @app.route(route="health", methods=["GET"], trigger_arg_name="request")
 def health(request: func.HttpRequest) -> func.HttpResponse:
-    status_code, body = run_request("health")
-    return func.HttpResponse(body, status_code=status_code, mimetype="application/json")
+    answer = run_request("health")
+    return func.HttpResponse(answer.body, status_code=answer.status, headers=dict(answer.headers))
 
 
 @app.route(route="status", methods=["GET"], trigger_arg_name="request")
 def status(request: func.HttpRequest) -> func.HttpResponse:
-    status_code, body = run_request("status")
-    return func.HttpResponse(body, status_code=status_code, mimetype="text/html")
+    answer = run_request("status")
+    return func.HttpResponse(answer.body, status_code=answer.status, headers=dict(answer.headers))

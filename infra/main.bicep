@@ -111,6 +111,31 @@ param retentionDays string = ''
 @allowed(['day', 'hour'])
 param publishGrain string = 'day'
 
+@description('HEALTH_MISSED_TICKS: ticks that a timer may miss before it counts as late.')
+@minValue(1)
+@maxValue(100)
+param healthMissedTicks int = 3
+
+@description('HEALTH_ENVIRONMENT_HOURS: hours that the runs of an environment may be behind.')
+@minValue(1)
+@maxValue(168)
+param healthEnvironmentHours int = 2
+
+@description('HEALTH_AUDIT_HOURS: hours that the audit feed, or a content blob in it, may be behind.')
+@minValue(1)
+@maxValue(144)
+param healthAuditHours int = 4
+
+@description('HEALTH_BACKLOG_HOURS: hours that messages and staged rows may wait.')
+@minValue(1)
+@maxValue(168)
+param healthBacklogHours int = 6
+
+@description('HEALTH_PENDING_LOGS: action logs of one environment that may be awaited for long.')
+@minValue(1)
+@maxValue(1000000)
+param healthPendingLogs int = 1000
+
 @description('MANAGEMENT_API_URL: root of the Management Activity API; empty: that of CLOUD.')
 param managementApiUrl string = ''
 
@@ -231,6 +256,11 @@ var settings = {
   LOGS_REPLAY: logsReplay
   RETENTION_DAYS: retentionDays
   PUBLISH_GRAIN: publishGrain
+  HEALTH_MISSED_TICKS: string(healthMissedTicks)
+  HEALTH_ENVIRONMENT_HOURS: string(healthEnvironmentHours)
+  HEALTH_AUDIT_HOURS: string(healthAuditHours)
+  HEALTH_BACKLOG_HOURS: string(healthBacklogHours)
+  HEALTH_PENDING_LOGS: string(healthPendingLogs)
   MANAGEMENT_API_URL: managementApiUrl
   GRAPH_API_URL: graphApiUrl
 }

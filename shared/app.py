@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from shared.state.journal import Journal
     from shared.state.ledger import Ledger
     from shared.state.register import Register
+    from shared.state.sources import Sources
     from shared.state.storage import Storage
     from shared.state.storage import Transport as StorageTransport
 
@@ -100,6 +101,12 @@ class App:
         return Journal(
             self.storage.table(StateTable.INGEST_LOG), self.storage.table(StateTable.GAPS), self.checkpoints
         )
+
+    @cached_property
+    def sources(self) -> Sources:
+        from shared.state.sources import Sources
+
+        return Sources(self.checkpoints)
 
     @cached_property
     def register(self) -> Register:

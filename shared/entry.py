@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -12,6 +15,7 @@ from shared.app import App
 from shared.errors import SettingsError
 from shared.records import write_record
 from shared.settings import load_settings
+from shared.times import MILLISECOND
 
 log = logging.getLogger("flowtrail")
 # at INFO the storage and identity clients log every request with its headers, which the host sends on and bills
@@ -39,23 +43,36 @@ def check_settings() -> None:
 
 
 def run_timer(function: str, app: App | None = None) -> None:
+    """Run a timer function."""
+    tick(app or the_app(), function)
+
+
+def tick(app: App, function: str) -> None:
     """Run a timer function and leave its heartbeat, so that a timer that froze can be told from one that rests."""
-    app = app or the_app()
     from shared.state.version import ensure_current, refuse_newer  # noqa: PLC0415 - heavy, as is all of storage
 
     began = app.clock.now()
     refuse_newer(app.checkpoints)
     try:
         ensure_current(app)
-        _run(function, app)
+        totals = _run(function, app)
     except BaseException as error:
         app.journal.heartbeat(function, failed_utc=app.clock.now(), error=str(error)[:LONGEST_ERROR])
+        _summarize(app, function, began, "failed", getattr(error, "totals", None))
         raise
     else:
         app.journal.heartbeat(function, succeeded_utc=app.clock.now(), began_utc=began, error=None)
-        write_record("heartbeat", {"function": function})
+        _summarize(app, function, began, "succeeded", totals)
     finally:
         tell_how_it_is(app)
+
+
+def _summarize(app: App, function: str, began: datetime, outcome: str, totals: dict[str, int] | None) -> None:
+    """The one record of a timer's run: how it ended, how long it took and what it did."""
+    duration_ms = (app.clock.now() - began) // MILLISECOND
+    write_record(
+        "heartbeat", {"function": function, "outcome": outcome, "duration_ms": duration_ms, **(totals or {})}
+    )
 
 
 def tell_how_it_is(app: App) -> None:
@@ -70,35 +87,45 @@ def tell_how_it_is(app: App) -> None:
 
 def run_message(function: str, body: str, dequeue_count: int | None, app: App | None = None) -> None:
     """Run a queue function over one message."""
+    take(app or the_app(), function, body, dequeue_count or 1)
+
+
+def take(app: App, function: str, body: str, dequeue_count: int) -> None:
+    """Run a queue function, and leave its heartbeat."""
     from shared.state.version import ensure_current  # noqa: PLC0415 - heavy, as is all of storage
 
-    app = app or the_app()
     ensure_current(app)
-    _run(function, app, body, dequeue_count or 1)
+    try:
+        _run(function, app, body, dequeue_count)
+    except BaseException as error:
+        app.journal.beat(function, failed_utc=app.clock.now(), error=str(error)[:LONGEST_ERROR])
+        raise
+    app.journal.beat(function, succeeded_utc=app.clock.now(), error=None)
 
 
-def run_request(function: str, app: App | None = None) -> tuple[int, str]:
-    """HTTP status and body; an app that can't run says why instead of failing."""
+@dataclass(frozen=True)
+class Answer:
+    """What an HTTP function gives back."""
+
+    status: int
+    body: str
+    headers: Mapping[str, str]
+
+
+def run_request(function: str, app: App | None = None) -> Answer:
+    """The answer to a request; an app that can't run says why instead of failing."""
     from shared.state.version import refuse_newer  # noqa: PLC0415 - heavy, as is all of storage
 
+    page = importlib.import_module(f"shared.functions.{function}")
     try:
         app = app or the_app()
         refuse_newer(app.checkpoints)
-        return _run(function, app)
+        status, body = page.run(app)
     except Exception as error:
         if not isinstance(error, SettingsError):
             log.exception("%s failed", function)
-        return _refusal(function, str(error))
-
-
-def _refusal(function: str, reason: str) -> tuple[int, str]:
-    if function == "status":
-        from shared.functions.status import problem_page  # noqa: PLC0415 - only here
-
-        return 503, problem_page(reason)
-    from shared.functions.health import unhealthy  # noqa: PLC0415 - only here
-
-    return unhealthy(reason)
+        status, body = page.refusal(error)
+    return Answer(status, body, page.HEADERS)
 
 
 def _run(function: str, *arguments: Any) -> Any:

@@ -4,8 +4,10 @@ FlowtrailError
 ├── Stop             an administrator must act; trying again changes nothing until then
 │   ├── SettingsError    an app setting is wrong
 │   └── AccessError      a service refuses this identity
+│       └── Gone         there is nothing at an address that a setting names
 ├── Defer            not now: give the work back and take it up again later
-│   └── Throttled        the service wants a pause longer than this run lasts
+│   ├── Throttled        the service wants a pause longer than this run lasts
+│   └── Unreachable      nobody answers there
 ├── Skip             this one item can't be had: record it and go on with the others
 │   ├── Missing          the service has no such item
 │   ├── TooLarge         the item is there and longer than is read
@@ -39,8 +41,13 @@ class AccessError(Stop):
     """A service refuses this identity; `advice` says who must grant what."""
 
     def __init__(self, message: str, advice: str) -> None:
+        self.message = message
         self.advice = advice
         super().__init__(f"{message} {advice}".strip())
+
+
+class Gone(AccessError):
+    """There is nothing at an address that a setting names."""
 
 
 class Defer(FlowtrailError):
@@ -53,6 +60,10 @@ class Defer(FlowtrailError):
 
 class Throttled(Defer):
     """The service wants a pause longer than this run lasts; everything else sent to it would wait as well."""
+
+
+class Unreachable(Defer):
+    """Nobody answers there, or no answer comes through whole."""
 
 
 class Skip(FlowtrailError):
@@ -80,9 +91,13 @@ class Conflict(FlowtrailError):
 
 
 class SourcesFailed(FlowtrailError):
-    """Some sources of a run failed after the others were done; `failures` maps each to its message."""
+    """Some sources of a run failed after the others were done; `failures` maps each to its message.
 
-    def __init__(self, function: str, failures: Mapping[str, str], sources: int) -> None:
+    `totals` is what all of them gave together.
+    """
+
+    def __init__(self, function: str, failures: Mapping[str, str], totals: Mapping[str, int]) -> None:
         self.failures = dict(failures)
-        lines = [f"{function}: {len(failures)} of {sources} sources failed, the others are done."]
+        self.totals = dict(totals)
+        lines = [f"{function}: {len(failures)} of {totals['sources']} sources failed, the others are done."]
         super().__init__("\n".join(lines + [f"- {source}: {text}" for source, text in failures.items()]))

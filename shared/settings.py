@@ -14,6 +14,7 @@ from cronsim import CronSim, CronSimError
 
 from shared.clouds import ACTIVITY_ROOTS, GRAPH_ROOTS
 from shared.errors import SettingsError
+from shared.limits import HealthLimits, limits_from
 from shared.retention import Retention, parse_retention
 from shared.times import parse_utc
 
@@ -86,6 +87,11 @@ SETTINGS = (
     Setting("LOGS_REPLAY", "days of runs whose action logs to decode once more, likewise; empty: none", ""),
     Setting("RETENTION_DAYS", "days to keep, like fact_flow_action=400, raw=180; what is not named: for ever", ""),
     Setting("PUBLISH_GRAIN", "day: one file a table and day; hour: up to 24", "day"),
+    Setting("HEALTH_MISSED_TICKS", "ticks that a timer may miss before it counts as late", "3"),
+    Setting("HEALTH_ENVIRONMENT_HOURS", "hours that the runs of an environment may be behind", "2"),
+    Setting("HEALTH_AUDIT_HOURS", "hours that the audit feed, or a content blob in it, may be behind", "4"),
+    Setting("HEALTH_BACKLOG_HOURS", "hours that messages and staged rows may wait", "6"),
+    Setting("HEALTH_PENDING_LOGS", "action logs of one environment that may be awaited for long", "1000"),
     Setting("MANAGEMENT_API_URL", "root of the Management Activity API; empty: the one of CLOUD", ""),
     Setting("GRAPH_API_URL", "root of Microsoft Graph; empty: the one of CLOUD", ""),
 )
@@ -175,6 +181,7 @@ class Settings:
     logs_replay: Replay | None
     retention: Retention
     publish_grain: str
+    health: HealthLimits
     activity_root: str
     graph_root: str
 
@@ -229,6 +236,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         logs_replay=reader.read("LOGS_REPLAY", _optional_replay, None),
         retention=reader.read("RETENTION_DAYS", parse_retention, Retention()),
         publish_grain=reader.read("PUBLISH_GRAIN", _one_of(("day", "hour")), "day"),
+        health=limits_from(lambda name, most: reader.read(name, _whole_number(1, most), 1)),
         activity_root=reader.read("MANAGEMENT_API_URL", _optional(_origin), "") or ACTIVITY_ROOTS[cloud],
         graph_root=reader.read("GRAPH_API_URL", _optional(_origin), "") or GRAPH_ROOTS[cloud],
     )

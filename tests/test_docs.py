@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,16 @@ import pytest
 from shared.dataverse.access import FLOW_LOGS, NEEDS
 from shared.dataverse.log_settings import SETTLE
 from shared.dataverse.sessions import LogStatus
-from shared.functions import decode_additional_context, health, reconcile_runs
+from shared.functions import decode_additional_context, reconcile_runs
+from shared.health.codes import TITLES, Code
+from shared.health.facts import Health, Reason
 from shared.schema import TABLES
 from shared.settings import SETTINGS
 from shared.state.journal import HARMLESS
 from shared.state.names import StateTable
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
 SETTING = re.compile(r"`([A-Z][A-Z0-9]*_[A-Z0-9_]+)`")
 
 
@@ -61,10 +65,45 @@ def test_numbers_are_those_of_the_code(flow_runs: str) -> None:
     assert "the last seven days are compared" in flow_runs
     assert "thirty older days" in flow_runs
     assert decode_additional_context.GRACE.days == 1
-    assert health.MISSED_TICKS == 3
 
 
 def test_tables_and_columns_exist(flow_runs: str) -> None:
     columns = {f"{table.name}.{column}" for table in TABLES.values() for column in table.column_names}
     assert set(re.findall(r"`((?:dim|fact)_\w+\.\w+)`", flow_runs)) <= columns
     assert {"gaps", "environments"} <= {str(table) for table in StateTable}
+
+
+@pytest.fixture(scope="module")
+def operations() -> str:
+    return (DOCS / "operations.md").read_text("utf-8")
+
+
+def test_every_reason_code_is_told_and_no_other(operations: str) -> None:
+    told = [cell.strip("`") for cell in first_cells(operations, "code")]
+    assert told == [str(code) for code in Code]
+    assert set(TITLES) == set(Code)
+    assert all(f"`{field.name}`" in operations for field in fields(Reason))
+
+
+def test_every_code_is_one_that_the_app_can_tell() -> None:
+    sources = [path for path in (ROOT / "shared").rglob("*.py") if path.name != "codes.py"]
+    used = {name for path in sources for name in re.findall(r"Code\.([A-Z_]+)", path.read_text("utf-8"))}
+    assert used == set(Code.__members__)
+
+
+def test_every_limit_is_told_with_its_default(operations: str) -> None:
+    limits = {setting.name: setting.default for setting in SETTINGS if setting.name.startswith("HEALTH_")}
+    rows = re.findall(r"^\| `(HEALTH_\w+)` \| (\d+) \|", operations, re.MULTILINE)
+    assert dict(rows) == limits
+
+
+def test_every_key_of_the_health_endpoint_is_told(operations: str) -> None:
+    told = {cell.strip("`") for cell in first_cells(operations, "key")} | {"reasons", "at_utc"}
+    assert told == {"status", *(field.name for field in fields(Health))}
+
+
+def test_every_kind_of_log_record_is_told(operations: str) -> None:
+    sources = [path.read_text("utf-8") for path in (ROOT / "shared").rglob("*.py")]
+    kinds = {kind for source in sources for kind in re.findall(r'write_record\(\s*"(\w+)"', source)}
+    told = {cell.strip("`").removeprefix("flowtrail.") for cell in first_cells(operations, "record")}
+    assert told == kinds

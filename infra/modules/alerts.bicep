@@ -31,7 +31,7 @@ var rules = [
   {
     name: 'late-function'
     title: 'A Flowtrail function has stopped succeeding'
-    description: 'A timer missed three ticks. The status page shows its last error; with none, stop and start the app.'
+    description: 'A timer missed several ticks, or messages wait for hours. The status page shows why; with no error, stop and start the app.'
     severity: 1
     query: loadTextContent('../queries/late-functions.kql')
     measure: 'late'
@@ -69,8 +69,8 @@ var rules = [
   }
   {
     name: 'refused'
-    title: 'An environment keeps something from Flowtrail'
-    description: 'A privilege or the application user is missing. The status page names it; run infra/grant-dataverse.'
+    title: 'A source keeps something from Flowtrail'
+    description: 'A permission, a privilege or the application user is missing. The status page names it, and the script to run.'
     severity: 2
     query: loadTextContent('../queries/data-age.kql')
     measure: 'refused'

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from shared.audit.cursor import RETENTION
@@ -90,9 +91,12 @@ class Collector:
     def _fetch_all(self, pool: ThreadPoolExecutor) -> Iterator[Fetched]:
         """Blobs as they come, a bounded number of them under way; a slow one keeps no other one waiting."""
         running: set[Future[Fetched | None]] = set()
-        for entry in self._due():
+        due = self._due()
+        for entry in due:
             if self.halted.is_set() or self.deadline.remaining_s < RESERVE_S:
                 self.tally.finished = False
+                for left in chain([entry], due):
+                    self.tally.waits(left.listed_utc)
                 break
             running.add(pool.submit(self._fetch, entry))
             if len(running) >= IN_FLIGHT:
@@ -107,14 +111,18 @@ class Collector:
         for entry in self.app.ledger.pending(self.content_type, earliest_day(now)):
             if entry.retry_utc is None or entry.retry_utc <= now:
                 yield entry
+            else:
+                self.tally.waits(entry.listed_utc)
 
     def _fetch(self, entry: LedgerEntry) -> Fetched | None:
         if self.halted.is_set():
+            self.tally.waits(entry.listed_utc)
             return None
         try:
             body = self.app.activity_feed.fetch(entry.blob, self.deadline)
         except Throttled as error:
             self.halted.set()
+            self.tally.waits(entry.listed_utc)
             log.warning("Fetching %s pauses: %s", self.content_type, error)
         except Stop as error:
             self._refused(entry, error)
@@ -199,6 +207,8 @@ class Collector:
         log.log(logging.ERROR if lost else logging.WARNING, "Content blob %s: %s", entry.content_id, error)
         if lost:
             self._note_gap(entry, str(error))
+        else:
+            self.tally.waits(entry.listed_utc)
         self.app.ledger.failed(failed)
         self.tally.rows_failed += 1
 

@@ -28,7 +28,7 @@ DEADLINE_S = 480.0
 MOST_STARTS = 3
 
 
-def run(app: App) -> None:
+def run(app: App) -> dict[str, int]:
     deadline = app.deadline(DEADLINE_S)
     types = app.settings.audit_content_types
     sources: dict[str, Work] = {name: partial(poll_content_type, app, name) for name in types}
@@ -38,7 +38,7 @@ def run(app: App) -> None:
         sources["backfill by search"] = partial(backfill, app)
     if app.settings.audit_search.monthly:
         sources["monthly search"] = partial(search_months, app)
-    each_source(app, FUNCTION, sources, deadline)
+    return each_source(app, FUNCTION, sources, deadline)
 
 
 def poll_content_type(app: App, content_type: str, deadline: Deadline, tally: Tally) -> None:
@@ -85,6 +85,7 @@ class _Poll:
         """Start a subscription that is missing or disabled; one is never stopped."""
         subscriptions = self.feed.subscriptions(self.deadline)
         self.now = subscriptions.server_time
+        self.tally.clock_ahead_s = round((self.app.clock.now() - self.now).total_seconds())
         if not subscriptions.is_enabled(self.content_type):
             self._start()
 

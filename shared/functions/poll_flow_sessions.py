@@ -12,7 +12,7 @@ from shared.clock import Deadline
 from shared.dataverse.cursor import CURSOR, OVERLAP, SETTLE, Cursor, Seen, digest, read_cursor
 from shared.dataverse.profile import Profile
 from shared.dataverse.web_api import Query, Row
-from shared.errors import AccessError, Missing
+from shared.errors import AccessError, Gone, Missing
 from shared.functions.intake import Intake
 from shared.functions.replays import replays
 from shared.functions.sources import Tally, each_source
@@ -27,22 +27,35 @@ NO_TABLE = (
     "The environment has no table of desktop-flow runs. It comes with Power Automate: open Power Automate once in "
     "this environment, or take the environment out of ENVIRONMENTS."
 )
+NOTHING_THERE = (
+    "If the environment was deleted, take it out of ENVIRONMENTS: what was copied stays. If it has another "
+    "address "
+    "now, correct it there."
+)
 
 
-def run(app: App) -> None:
+def run(app: App) -> dict[str, int]:
     deadline = app.deadline(DEADLINE_S)
     sources = {env.name: partial(poll_environment, app, env) for env in app.settings.environments}
-    each_source(app, FUNCTION, {**sources, **replays(app)}, deadline)
+    return each_source(app, FUNCTION, {**sources, **replays(app)}, deadline)
 
 
 def poll_environment(app: App, environment: Environment, deadline: Deadline, tally: Tally) -> None:
     """Read what changed in one environment, page after page, and remember the place after each."""
     try:
-        _Poll(app, environment, app.profile(environment, deadline), deadline, tally).run()
+        _begun(app, environment, deadline, tally).run()
     except Missing as error:
         _refused(app, environment, AccessError(str(error), NO_TABLE))
     except AccessError as error:
         _refused(app, environment, error)
+
+
+def _begun(app: App, environment: Environment, deadline: Deadline, tally: Tally) -> _Poll:
+    """A reading that has got its first answers: an environment that has none of them is not there."""
+    try:
+        return _Poll(app, environment, app.profile(environment, deadline), deadline, tally)
+    except Missing as error:
+        raise Gone(str(error), NOTHING_THERE) from error
 
 
 def _refused(app: App, environment: Environment, error: AccessError) -> NoReturn:
@@ -63,6 +76,7 @@ class _Poll:
         self.intake = Intake(app, environment, profile.environment_id, deadline, tally)
         self.api = app.web_api(environment)
         self.now = self.api.server_time(deadline)
+        tally.clock_ahead_s = round((app.clock.now() - self.now).total_seconds())
         self.checkpoint = app.checkpoints.load(CURSOR, profile.environment_id)
         self.cursor = read_cursor(self.checkpoint.values, app.settings.history_start or self.now - DEFAULT_HISTORY)
         self.seen = Seen(self.cursor.recent)

@@ -23,9 +23,9 @@ FUNCTION = "reconcile"
 DEADLINE_S = 480.0
 
 
-def run(app: App) -> None:
+def run(app: App) -> dict[str, int]:
     deadline = app.deadline(DEADLINE_S)
-    each_source(
+    return each_source(
         app,
         FUNCTION,
         {

@@ -88,8 +88,10 @@ class _Reconciling:
         waiting = [run for run in self.app.register.unsettled(self.id) if run.modified_utc < long_ago]
         self.tally.rows_read += len(waiting)
         shuffle(waiting)
-        ended = (run for run in waiting if run.is_finished and run.log_status in AWAITED)
-        yield partial(self.intake.ask_for_logs, list(ended))
+        ended = [run for run in waiting if run.is_finished and run.log_status in AWAITED]
+        self.tally.waiting = len(ended)
+        self.tally.waiting_utc = min((run.modified_utc for run in ended), default=None)
+        yield partial(self.intake.ask_for_logs, ended)
         is_open = (run for run in waiting if not run.is_finished and not run.deleted_at_source_utc)
         for batch in batches(is_open, IDS_PER_QUERY):
             yield partial(self._ask_for_runs, batch)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from random import random
@@ -13,7 +14,9 @@ from random import random
 from shared.app import App
 from shared.clock import Deadline
 from shared.errors import Conflict, FlowtrailError, SourcesFailed
+from shared.functions.troubles import trouble_of
 from shared.state.journal import IngestRecord
+from shared.state.sources import Faring
 
 log = logging.getLogger("flowtrail")
 
@@ -26,9 +29,11 @@ Work = Callable[[Deadline, "Tally"], None]
 
 @dataclass
 class Tally:
-    """What one source gave in one run; `finished` turns false where the deadline came first.
+    """What one source gave in one run.
 
-    `note` is for the person who reads the ingest log.
+    `finished` turns false where the deadline came first, `begun` where not even its turn came or another run was
+    ahead. `note` is for the person who reads the ingest log. `waiting` counts what is still to be done there, the
+    oldest since `waiting_utc`; `clock_ahead_s` is how far this clock is ahead of the service's.
     """
 
     window_from_utc: datetime | None = None
@@ -37,14 +42,34 @@ class Tally:
     rows_written: int = 0
     rows_failed: int = 0
     finished: bool = True
+    begun: bool = True
     note: str | None = None
+    waiting: int | None = None
+    waiting_utc: datetime | None = None
+    clock_ahead_s: int | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def waits(self, since_utc: datetime) -> None:
+        """Count one thing that is left to do."""
+        with self._lock:
+            self.waiting = (self.waiting or 0) + 1
+            self.waiting_utc = min(self.waiting_utc or since_utc, since_utc)
 
 
-def each_source(app: App, function: str, sources: Mapping[str, Work], deadline: Deadline) -> None:
+@dataclass(frozen=True)
+class _Outcome:
+    source: str
+    tally: Tally
+    error: str | None
+
+
+def each_source(app: App, function: str, sources: Mapping[str, Work], deadline: Deadline) -> dict[str, int]:
     """Run every source; note each in the ingest log; one that fails neither stops nor delays the others.
 
     Where there are more sources than run side by side, each gets its share of the time, and their order changes
     from run to run: a few slow ones can't keep the same others from their turn again and again.
+
+    Returns what all of them gave together, for the record of the run.
 
     Raises:
         SourcesFailed: some failed, after the others were done.
@@ -52,18 +77,33 @@ def each_source(app: App, function: str, sources: Mapping[str, Work], deadline: 
     share_s = max(SHORTEST_SHARE_S, deadline.remaining_s * SIDE_BY_SIDE / max(1, len(sources)))
     order = sorted(sources, key=lambda _: random())  # noqa: S311 - a fair turn, no secret
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        errors = pool.map(partial(_one, app, function, sources, share_s, deadline), order)
-        failures = {source: error for source, error in zip(order, errors, strict=True) if error}
+        outcomes = list(pool.map(partial(_one, app, function, sources, share_s, deadline), order))
+    totals = _totals(outcomes)
+    failures = {one.source: one.error for one in outcomes if one.error}
     if failures:
-        raise SourcesFailed(function, failures, len(sources))
+        raise SourcesFailed(function, failures, totals)
+    return totals
+
+
+def _totals(outcomes: Sequence[_Outcome]) -> dict[str, int]:
+    tallies = [one.tally for one in outcomes]
+    return {
+        "sources": len(outcomes),
+        "sources_failed": sum(one.error is not None for one in outcomes),
+        "sources_unfinished": sum(not tally.finished for tally in tallies),
+        "rows_read": sum(tally.rows_read for tally in tallies),
+        "rows_written": sum(tally.rows_written for tally in tallies),
+        "rows_failed": sum(tally.rows_failed for tally in tallies),
+    }
 
 
 def _one(
     app: App, function: str, sources: Mapping[str, Work], share_s: float, deadline: Deadline, source: str
-) -> str | None:
+) -> _Outcome:
     tally, began, began_s = Tally(), app.clock.now(), app.clock.monotonic()
     own = Deadline(app.clock, min(deadline.at_s, began_s + share_s))
-    error = _error(function, source, partial(_within, own, sources[source]), tally)
+    problem = _problem(function, source, partial(_within, own, sources[source]), tally)
+    error = _text(problem) if problem else None
     app.journal.ingested(
         IngestRecord(
             function=function,
@@ -80,27 +120,44 @@ def _one(
             note=tally.note,
         )
     )
-    return error
+    trouble = trouble_of(problem, app.settings, source) if problem else None
+    if tally.begun:
+        app.sources.fared(_faring(function, source, tally), trouble, app.clock.now())
+    return _Outcome(source, tally, error)
+
+
+def _faring(function: str, source: str, tally: Tally) -> Faring:
+    return Faring(
+        function=function,
+        source=source,
+        waiting=tally.waiting,
+        waiting_utc=tally.waiting_utc,
+        clock_ahead_s=tally.clock_ahead_s,
+    )
 
 
 def _within(deadline: Deadline, work: Work, tally: Tally) -> None:
     """The work, unless there is no time left for it: that is no failure, its turn comes again."""
     if deadline.remaining_s < LEAST_S:
-        tally.finished = False
+        tally.finished = tally.begun = False
     else:
         work(deadline, tally)
 
 
-def _error(function: str, source: str, work: Callable[[Tally], None], tally: Tally) -> str | None:
+def _problem(function: str, source: str, work: Callable[[Tally], None], tally: Tally) -> Exception | None:
     try:
         work(tally)
     except Conflict as error:
-        tally.finished = False
+        tally.finished = tally.begun = False
         log.info("%s of %s leaves off, another run is ahead: %s", function, source, error)
     except FlowtrailError as error:
         log.error("%s of %s failed: %s", function, source, error)  # noqa: TRY400 - it explains itself
-        return str(error)
+        return error
     except Exception as error:
         log.exception("%s of %s failed", function, source)
-        return f"{type(error).__name__}: {error}"
+        return error
     return None
+
+
+def _text(problem: Exception) -> str:
+    return str(problem) if isinstance(problem, FlowtrailError) else f"{type(problem).__name__}: {problem}"

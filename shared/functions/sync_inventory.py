@@ -36,7 +36,7 @@ STATE_TABLES: Mapping[str, tuple[StateTable, str]] = {
 """Where a person looks things up by hand: table, and what is added to the environment's id as partition."""
 
 
-def run(app: App) -> None:
+def run(app: App) -> dict[str, int]:
     """Take what every environment has, then see what none of them has any more.
 
     A solution that is imported into several environments has the same flow ids in each of them.
@@ -46,7 +46,7 @@ def run(app: App) -> None:
     )
     sources = {env.name: partial(sync_environment, app, env, inventory) for env in app.settings.environments}
     try:
-        each_source(app, FUNCTION, sources, app.deadline(DEADLINE_S))
+        return each_source(app, FUNCTION, sources, app.deadline(DEADLINE_S))
     finally:
         _mark_absent(app, inventory)
 

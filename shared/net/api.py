@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from shared.clock import Clock, Deadline
-from shared.errors import AccessError, Defer, Missing, Skip, Throttled
+from shared.errors import AccessError, Defer, Missing, Skip, Throttled, Unreachable
 from shared.net.identity import Tokens
 from shared.net.policy import Act, Policy, Rule
 from shared.net.throttle import Cooldown, Pace
@@ -51,7 +51,8 @@ class Fault:
     message: str
 
     def __str__(self) -> str:
-        return f"HTTP {self.status} {self.code} {self.message}".strip()
+        """Without a status there was no answer, and the message says why."""
+        return f"HTTP {self.status} {self.code} {self.message}".strip() if self.status else self.message
 
 
 @dataclass(frozen=True)
@@ -160,12 +161,14 @@ class Api:
     def _back_off(self, deadline: Deadline, fault: Fault, failures: int, after_s: float | None) -> None:
         """Wait as long as the service asks for, else a random time that grows (full jitter)."""
         longest_s = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0**failures)
-        self._wait(longest_s * self.jitter() if after_s is None else after_s, deadline, Defer, str(fault))
+        wait_s = longest_s * self.jitter() if after_s is None else after_s
+        self._wait(wait_s, deadline, Defer if fault.status else Unreachable, str(fault))
 
     def _error(self, rule: Rule, fault: Fault) -> Exception:
         text = f"{self.policy.service} at {self.origin}: {fault}"
         if rule.act is Act.RETRY:
-            return Defer(f"{text} (after {ATTEMPTS} attempts)", LONGEST_BACKOFF_S)
+            error = Defer if fault.status else Unreachable
+            return error(f"{text} (after {ATTEMPTS} attempts)", LONGEST_BACKOFF_S)
         if rule.act is Act.SKIP:
             return Missing(text, fault.code)
         if rule.act is Act.RESTART:

@@ -9,6 +9,7 @@ from itertools import accumulate
 import pyarrow as pa
 
 from shared.errors import Conflict
+from shared.publishing.counts import counts_of
 from shared.publishing.derived import DERIVED, Derivations
 from shared.publishing.dimensions import stage_unknown_members
 from shared.publishing.forgotten import ForgottenPeople
@@ -153,8 +154,9 @@ class Publisher:
             new_rows = rewrite(table, None if etag is None else old, staged, new, lease.renew)
             if new_rows is None:
                 return None
+            notes = counts_of(table, new)
             new.seek(0)
-            self.blobs.put(Container.POWERBI, name, new, if_match=etag, if_absent=etag is None)
+            self.blobs.put(Container.POWERBI, name, new, if_match=etag, if_absent=etag is None, notes=notes)
             return new_rows
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
 from time import monotonic
@@ -35,6 +35,7 @@ class BlobItem:
     etag: str
     size: int
     modified_utc: datetime
+    notes: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class Lease:
@@ -76,8 +77,9 @@ class Blobs:
         *,
         if_match: str | None = None,
         if_absent: bool = False,
+        notes: Mapping[str, str] | None = None,
     ) -> str:
-        """Write a whole blob, replacing what is there, and return its ETag.
+        """Write a whole blob, replacing what is there and its `notes` (metadata), and return its ETag.
 
         Raises:
             Conflict: it is no longer the one with `if_match`, or is there in spite of `if_absent`.
@@ -86,7 +88,9 @@ class Blobs:
         if if_match is not None:
             conditions = {"etag": if_match, "match_condition": MatchConditions.IfNotModified}
         try:
-            properties = self._blob(container, name).upload_blob(data, overwrite=not if_absent, **conditions)
+            properties = self._blob(container, name).upload_blob(
+                data, overwrite=not if_absent, metadata=dict(notes) if notes else None, **conditions
+            )
         except (ResourceExistsError, ResourceModifiedError) as error:
             raise Conflict(f"{container}/{name} was changed by somebody else") from error
         return str(properties["etag"])
@@ -122,9 +126,11 @@ class Blobs:
         except ResourceNotFoundError:
             return None
 
-    def list(self, container: Container, prefix: str = "") -> Iterator[BlobItem]:
-        for blob in self._client.get_container_client(container).list_blobs(name_starts_with=prefix):
-            yield BlobItem(blob.name, _quoted(blob.etag), blob.size, blob.last_modified)
+    def list(self, container: Container, prefix: str = "", *, notes: bool = False) -> Iterator[BlobItem]:
+        """The blobs whose names begin so, in the order of their names; with `notes` their metadata too."""
+        include = ["metadata"] if notes else None
+        for blob in self._client.get_container_client(container).list_blobs(prefix, include=include):
+            yield BlobItem(blob.name, _quoted(blob.etag), blob.size, blob.last_modified, blob.metadata or {})
 
     def delete(self, container: Container, name: str) -> None:
         """Delete a blob; one that is gone already is fine."""

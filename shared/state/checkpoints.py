@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +55,15 @@ class Checkpoints:
         etag = self._table.write(Operation(write, checkpoint.kind, checkpoint.source, new, checkpoint.etag))
         return Checkpoint(checkpoint.kind, checkpoint.source, new, etag)
 
-    def all(self, kind: str) -> dict[str, Checkpoint]:
-        found = self._table.partition(kind)
+    def all(self, kind: str, select: Sequence[str] | None = None) -> dict[str, Checkpoint]:
+        """The places of one kind by source; with `select` only those of their values."""
+        found = self._table.partition(kind, select)
         return {entity.row: Checkpoint(kind, entity.row, entity.properties, entity.etag) for entity in found}
+
+    def between(self, first: str, last: str) -> Iterator[Checkpoint]:
+        """The places of all kinds from `first` to `last`, in the order of their kinds."""
+        found = self._table.query(
+            "PartitionKey ge @first and PartitionKey le @last", {"first": first, "last": last}
+        )
+        for entity in found:
+            yield Checkpoint(entity.partition, entity.row, entity.properties, entity.etag)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import asdict, dataclass, replace
+from datetime import date, datetime, timedelta
+from itertools import islice
+from time import monotonic
 from typing import Any
 
 from shared.errors import Conflict
-from shared.state.checkpoints import Checkpoints
+from shared.state.checkpoints import Checkpoint, Checkpoints
 from shared.state.entities import Entities, Entity, Operation, Write
 from shared.times import epoch_ms
 
@@ -19,6 +21,9 @@ log = logging.getLogger("flowtrail")
 
 HEARTBEAT = "heartbeat"
 THE_APP = "app"
+NOTICED = "gap-"
+MOST_NOTICED = 1000
+"""More gaps than that are not counted: one page of a listing."""
 DELETED_AT_SOURCE = "runs deleted at the source"
 TAKEN_LATE = "runs taken late"
 CONTENT_EXPIRED = "audit content expired"
@@ -31,6 +36,7 @@ LOSSES_OF_THE_FEED = frozenset({CONTENT_EXPIRED, SUBSCRIPTION_DISABLED, BLOB_LOS
 HARMLESS = frozenset({DELETED_AT_SOURCE, TAKEN_LATE, BROUGHT_BY_SEARCH, FILLED_BY_SEARCH})
 """Kinds of gaps that cost nothing: what they tell of is kept here."""
 LONGEST_TEXT = 2000
+BETWEEN_BEATS_S = 60.0
 LONGEST_KEY = 100
 LAST_INSTANT_MS = 253_402_300_799_999
 
@@ -71,6 +77,7 @@ class Journal:
         self._ingest_log = ingest_log
         self._gaps = gaps
         self._checkpoints = checkpoints
+        self._last_beats: dict[tuple[str, ...], float] = {}
 
     def ingested(self, record: IngestRecord) -> None:
         """Note a run, under the day and so that the newest comes first in a listing."""
@@ -86,8 +93,9 @@ class Journal:
         partition = _key(gap.source)
         if self._gaps.get(partition, row) is not None:
             return
-        texts = {"subject": gap.subject[:LONGEST_TEXT], "reason": gap.reason[:LONGEST_TEXT]}
-        self._gaps.write(Operation(Write.UPSERT, partition, row, {**asdict(gap), **texts}))
+        short = replace(gap, subject=gap.subject[:LONGEST_TEXT], reason=gap.reason[:LONGEST_TEXT])
+        self._note_day(short, f"{partition}_{row}")
+        self._gaps.write(Operation(Write.UPSERT, partition, row, asdict(short)))
         log.error(
             "Gap in %s: %s %s, %s to %s. %s",
             gap.source,
@@ -101,8 +109,16 @@ class Journal:
     def gaps(self) -> Iterator[Gap]:
         return map(_gap, self._gaps.all())
 
-    def noticed_since(self, since: datetime) -> Iterator[Gap]:
-        return map(_gap, self._gaps.query("noticed_utc gt @since", {"since": since}))
+    def _note_day(self, gap: Gap, row: str) -> None:
+        """The same gap under the day on which it was noticed, so that recent ones are found without all others."""
+        with suppress(Conflict):
+            self._checkpoints.save(Checkpoint(_noticed_on(gap.noticed_utc.date()), row), asdict(gap))
+
+    def noticed_since(self, since: datetime, now: datetime) -> list[Gap]:
+        """The gaps noticed since then, in the order of their days; of very many, the first thousand."""
+        found = self._checkpoints.between(_noticed_on(since.date()), _noticed_on(now.date()))
+        gaps = (_read_gap(place.values) for place in islice(found, MOST_NOTICED))
+        return [gap for gap in gaps if gap.noticed_utc > since]
 
     def day(self, day: str) -> Iterator[IngestRecord]:
         """The runs of a UTC day, the newest first."""
@@ -118,6 +134,25 @@ class Journal:
         beat = self._checkpoints.load(HEARTBEAT, function)
         with suppress(Conflict):
             self._checkpoints.save(beat, {**beat.values, **values})
+
+    def beat(self, function: str, **values: Any) -> None:
+        """The heartbeat of what many messages start: once a minute from each worker is enough."""
+        now_s, key = monotonic(), (function, *sorted(values))
+        if now_s - self._last_beats.get(key, -BETWEEN_BEATS_S) >= BETWEEN_BEATS_S:
+            self._last_beats[key] = now_s
+            self.heartbeat(function, **values)
+
+    def is_due(self, what: str, between: timedelta, now: datetime) -> bool:
+        """Whether something is to be done again by now; whoever asks first does it."""
+        beat = self._checkpoints.load(HEARTBEAT, what)
+        last: datetime | None = beat.values.get("done_utc")
+        if last is not None and timedelta(0) <= now - last < between:
+            return False
+        try:
+            self._checkpoints.save(beat, {**beat.values, "done_utc": now})
+        except Conflict:
+            return False
+        return True
 
     def first_seen(self, now: datetime) -> datetime:
         """When the app first ran in this storage account; now, if this is the first time."""
@@ -136,8 +171,17 @@ def _short(text: str | None) -> str | None:
     return text[:LONGEST_TEXT] if text else None
 
 
+def _noticed_on(day: date) -> str:
+    return f"{NOTICED}{day.isoformat()}"
+
+
 def _gap(entity: Entity) -> Gap:
-    return Gap(**{name: entity.get(name) for name in Gap.__dataclass_fields__})
+    return _read_gap(entity.properties)
+
+
+def _read_gap(values: Mapping[str, Any]) -> Gap:
+    given: dict[str, Any] = {name: values.get(name) for name in Gap.__dataclass_fields__}
+    return Gap(**given)
 
 
 def _key(text: str) -> str:

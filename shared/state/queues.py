@@ -15,6 +15,7 @@ from azure.storage.queue import QueueServiceClient, TextBase64DecodePolicy, Text
 from shared.state.names import Queue
 
 FOR_EVER = -1
+MOST_PEEKED = 32
 LONGEST_DELAY_S = 7 * 24 * 3600 - 60
 MOST_AT_ONCE = 32
 
@@ -57,7 +58,7 @@ class Queues:
         except ResourceNotFoundError:
             return 0
 
-    def peek(self, queue: str, most: int = 32) -> list[str]:
+    def peek(self, queue: str, most: int = MOST_PEEKED) -> list[str]:
         """The first messages, left where they are."""
         client = self._client.get_queue_client(queue, message_decode_policy=TextBase64DecodePolicy())
         try:
@@ -82,6 +83,14 @@ class Queues:
         with suppress(ResourceNotFoundError):
             client = self._client.get_queue_client(queue)
             client.update_message(message.message_id, message.receipt, visibility_timeout=0)
+
+    def oldest(self, queue: str) -> datetime | None:
+        """When the oldest of the messages in front was sent; none if none is there to be taken now."""
+        try:
+            found = self._client.get_queue_client(queue).peek_messages(max_messages=MOST_PEEKED)
+        except ResourceNotFoundError:
+            return None
+        return min((message.inserted_on for message in found if message.inserted_on), default=None)
 
     def create_missing(self, queues: tuple[Queue, ...]) -> None:
         present = {queue.name for queue in self._client.list_queues()}

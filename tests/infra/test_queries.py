@@ -20,6 +20,7 @@ from shared import entry
 from shared.app import App
 from shared.errors import FlowtrailError
 from shared.functions.health import TIMERS, FunctionHealth, QueueHealth, SourceHealth
+from shared.health.lateness import QUEUE_FUNCTIONS
 from shared.state.names import Queue
 
 QUERIES = {path.name: path.read_text() for path in sorted((INFRA / "queries").glob("*.kql"))}
@@ -111,6 +112,7 @@ def records(
     monkeypatch.setattr(entry, "_run", run)
     with caplog.at_level(logging.INFO, "flowtrail"):
         entry.run_timer("publish")
+        clock.advance(600)  # a report says enough for ten minutes
         with pytest.raises(Failing):
             entry.run_timer("reconcile")
     assert ran == ["publish", "reconcile"]
@@ -123,12 +125,13 @@ def records(
 
 def test_the_app_says_after_every_timer_how_all_of_it_is(records: dict[str, list[dict[str, Any]]]) -> None:
     reported = 2
-    assert [record["function"] for record in records["heartbeat"]] == ["publish"]
-    assert {record["name"] for record in records["function"]} == set(TIMERS)
+    beats = [(record["function"], record["outcome"]) for record in records["heartbeat"]]
+    assert beats == [("publish", "succeeded"), ("reconcile", "failed")]
+    assert {record["name"] for record in records["function"]} == {*TIMERS, *QUEUE_FUNCTIONS}
     assert {record["name"] for record in records["queue"]} == {str(queue) for queue in Queue}
     assert {record["kind"] for record in records["source"]} == {"environment", "audit"}
     assert len(records["health"]) == reported
-    assert len(records["function"]) == reported * len(TIMERS)
+    assert len(records["function"]) == reported * len({*TIMERS, *QUEUE_FUNCTIONS})
     last = {record["name"]: record for record in records["function"]}["reconcile"]
     assert last["last_error"] == "it does not work"
 
@@ -170,6 +173,8 @@ def test_the_workbook_shows_every_figure_of_the_status_page() -> None:
         for field in fields(health):
             assert f"record.{field.name}" in shown, field.name
     assert "record.gaps_last_day" in shown
+    assert "record.days_unpublished" in shown
+    assert "record.codes" in shown
     assert "record.reasons" in shown
 
 

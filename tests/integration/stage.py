@@ -22,6 +22,8 @@ from azure.storage.queue import QueueServiceClient, TextBase64DecodePolicy, Text
 from local.reconciliation import PublishedTables, Reconciliation, reconcile
 from local.tenant import Environment, Limits, LogFile, Session, SessionState, Tenant, World, generate
 from shared.app import App
+from shared.entry import tick
+from shared.errors import FlowtrailError
 from shared.schema import TABLES
 from shared.settings import load_settings
 from shared.state.names import Container, Queue
@@ -117,6 +119,14 @@ class Stage:
 
     def run(self, function: str, *arguments: Any) -> Any:
         return importlib.import_module(f"shared.functions.{function}").run(self.app, *arguments)
+
+    def tick(self, function: str) -> bool:
+        """Run a timer function with all that the trigger does around it; whether it succeeded."""
+        try:
+            tick(self.app, function)
+        except FlowtrailError:
+            return False
+        return True
 
     def messages(self, queue: Queue) -> list[tuple[str, int]]:
         """Take the messages that wait out of the queue, each with its dequeue count."""

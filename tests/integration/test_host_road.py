@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from email.message import Message
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -111,6 +112,10 @@ def test_wrong_settings_stop_every_function_and_are_told_at_once(account: str) -
             status, body = fetch(f"{url}/api/{path}")
             assert status == 503
             assert all(name in body for name in ("ENVIRONMENTS", "TENANT_ID", "CLOUD"))
+            headers = headers_of(f"{url}/api/{path}")
+            assert headers["Content-Security-Policy"].startswith("default-src 'none'; ")
+            assert headers["Content-Type"].endswith("; charset=utf-8")
+            assert headers["Cache-Control"] == "no-store"
 
 
 def test_without_any_secret_through_managed_identity(
@@ -146,6 +151,12 @@ def test_a_schedule_that_is_not_set_is_named(tenant: Tenant, account: str) -> No
     with pytest.raises(HostProcessError, match="PUBLISH_SCHEDULE"):
         host.wait_started()
     host.stop()
+
+
+def headers_of(url: str) -> Message:
+    with pytest.raises(HTTPError) as refused:
+        urlopen(url, timeout=30)  # noqa: S310 - the host's own loopback address
+    return refused.value.headers
 
 
 def fetch(url: str) -> tuple[int, str]:

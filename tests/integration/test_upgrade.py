@@ -103,11 +103,13 @@ def test_state_of_a_newer_app_is_refused_by_every_trigger(account: str, monkeypa
         for function in ("decode_additional_context", "publish_day"):
             with pytest.raises(Stop, match="a newer app wrote it"):
                 entry.run_message(function, "{}", 1)
-        status, body = entry.run_request("health")
+        answer = entry.run_request("health")
+        status, body = answer.status, answer.body
         assert status == 503
         (reason,) = json.loads(body)["reasons"]
-        assert f"state of version {STATE_VERSION + 1}, this app knows {STATE_VERSION}" in reason
-        status, page = entry.run_request("status")
+        assert f"state of version {STATE_VERSION + 1}, this app knows {STATE_VERSION}" in reason["problem"]
+        answer = entry.run_request("status")
+        status, page = answer.status, answer.body
         assert status == 503
         assert "Deploy that version again" in page
         assert writes.count == 0

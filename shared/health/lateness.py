@@ -1,0 +1,33 @@
+"""What starts each function, and whether a timer is late by its own schedule."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from cronsim import CronSim
+
+from shared.settings import Schedules
+from shared.state.names import Queue
+
+SLACK = timedelta(minutes=15)
+TIMERS = {
+    "poll_flow_sessions": "flow_sessions",
+    "poll_audit_content": "audit_content",
+    "sync_inventory": "inventory",
+    "publish": "publish",
+    "reconcile": "reconcile",
+}
+"""Timer functions and the schedule of each, as `Schedules` names it."""
+QUEUE_FUNCTIONS = {"decode_additional_context": Queue.ADDITIONAL_CONTEXT, "publish_day": Queue.PUBLISH_DAY}
+
+
+def schedule_of(timer: str, schedules: Schedules) -> str:
+    return getattr(schedules, TIMERS[timer])
+
+
+def is_late(schedule: str, last: datetime, now: datetime, missed_ticks: int) -> bool:
+    """Whether several ticks and some slack have passed since then."""
+    ticks = CronSim(schedule, last)
+    for _ in range(missed_ticks - 1):
+        next(ticks)
+    return next(ticks) + SLACK < now
