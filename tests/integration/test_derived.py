@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from integration.crashing import Crash, CrashAt, let_leases_run_out
 from integration.stage import ANCHOR, Stage, bare_world, on_stage
-from integration.test_crashes import Crash, CrashAt, let_leases_run_out
 from shared.publishing.parquet import rows_of
 from shared.publishing.staging import Destination
 from shared.schema import FACT_FLOW_SESSION

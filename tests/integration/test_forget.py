@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from integration.crashing import Crash, CrashAt, let_leases_run_out
 from integration.stage import ANCHOR, Stage, a_log, a_run, on_stage, run_id, with_runs
 from integration.test_action_logs import log_of
 from integration.test_audit_content import a_blob, an_event, world_of
 from integration.test_audit_replay import restart
-from integration.test_crashes import Crash, CrashAt, let_leases_run_out
 from local import forgetting
 from local.forget import data_storage, main
 from local.forgetting import Forgetting

@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 from azure.core.pipeline.transport import HttpRequest
 
+from integration.crashing import Crash
 from integration.stage import ANCHOR, Stage, a_log, a_run, bare_world, on_stage, with_runs
 from integration.test_action_logs import log_of
 from shared.publishing.staging import Destination
@@ -21,10 +22,6 @@ WRITES_OF_A_MOVE = 5  # four hours have runs; each file is written or deleted, a
 FOLDER = f"fact_flow_session/date={ANCHOR.date()}"
 TABLES = ("fact_flow_session", "fact_flow_action", "fact_machine_hour")
 WAYS = [("day", "hour"), ("hour", "day")]
-
-
-class Crash(BaseException):
-    """The process is gone; no handler of the app's may stop it."""
 
 
 @contextmanager

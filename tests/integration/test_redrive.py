@@ -13,9 +13,9 @@ from azure.core.exceptions import HttpResponseError
 from azure.core.pipeline.transport import HttpRequest
 from azure.storage.queue import QueueClient, QueueServiceClient
 
+from integration.crashing import Crash, CrashAt
 from integration.stage import ANCHOR, Stage, a_log, a_run, bare_world, on_stage, run_id, with_runs
 from integration.test_action_logs import log_of
-from integration.test_crashes import Crash, CrashAt
 from local.tenant import Fault
 from shared.dataverse.log_messages import read_request
 from shared.functions.redrive import MOST_TIMES, redrives

@@ -114,10 +114,10 @@ def test_logs_that_cannot_be_kept_together_are_kept_one_by_one(account: str) -> 
         kept = stage.app.register.update
         broken = run_id(2)
 
-        def refusing(sessions: Any, *rest: Any) -> Any:
+        def refusing(sessions: Any, *rest: Any, **options: Any) -> Any:
             if broken in {session.session_id for session in sessions}:
                 raise ValueError("the store refuses one of them")
-            return kept(sessions, *rest)
+            return kept(sessions, *rest, **options)
 
         stage.app.register.update = refusing  # type: ignore[method-assign]
         stage.decode()

@@ -7,9 +7,9 @@ from contextlib import suppress
 
 import pytest
 
+from integration.crashing import Crash, CrashAt, let_leases_run_out
 from integration.stage import Stage, a_log, a_run, bare_world, on_stage, with_runs
 from integration.test_action_logs import log_of, played
-from integration.test_crashes import Crash, CrashAt, let_leases_run_out
 from local.tenant import Session
 from shared import entry
 from shared.app import App
