@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,10 @@ def ensure_current(app: App, migrations: Sequence[Migration] = MIGRATIONS) -> No
         Defer: another worker is at it.
     """
     place = refuse_newer(app.checkpoints, migrations)
-    if place.values.get("version") == _newest(migrations):
+    if _version(place) == _newest(migrations):
+        if not place.values:
+            with suppress(Conflict):  # another worker starts on new storage at the same moment
+                app.checkpoints.save(place, {"version": _newest(migrations)})
         return
     try:
         with app.storage.blobs.leased(Container.STAGING, LOCK) as lease:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
@@ -88,6 +89,14 @@ def test_one_worker_migrates_at_a_time(account: str) -> None:
         with stage.app.storage.blobs.leased(Container.STAGING, LOCK), pytest.raises(Defer):
             ensure_current(stage.app, NEXT)
         assert not any(marked(stage))
+
+
+def test_workers_that_start_together_on_new_storage_all_work(account: str) -> None:
+    with on_stage(bare_world(), account) as stage:
+        apps = [stage.new_app() for _ in range(4)]
+        with stage.app.storage.blobs.leased(Container.STAGING, LOCK), ThreadPoolExecutor(4) as pool:
+            list(pool.map(ensure_current, apps))
+        assert version(stage) == STATE_VERSION
 
 
 def test_state_of_a_newer_app_is_refused_by_every_trigger(account: str, monkeypatch: pytest.MonkeyPatch) -> None:
