@@ -22,6 +22,7 @@ from shared.audit.events import read_event
 from shared.audit.feed import ContentBlob
 from shared.audit.reading import as_array
 from shared.errors import Conflict, Unreadable
+from shared.publishing.counts import counts_of
 from shared.publishing.derived import DERIVED
 from shared.publishing.forgotten import PREFIX, Forgotten, ForgottenPeople, names_of, new_pseudonym
 from shared.publishing.merge import RULES, merge
@@ -226,8 +227,9 @@ class Forgetting:
                 return
             old.seek(0)
             write_rows(place.table, self._rewritten(place, _groups(place, old), lease), new)
+            notes = counts_of(place.table, new)
             new.seek(0)
-            self.blobs.put(Container.POWERBI, name, new, if_match=etag)
+            self.blobs.put(Container.POWERBI, name, new, if_match=etag, notes=notes)
 
     def _rewritten(self, place: Destination, groups: Iterable[pa.Table], lease: Lease) -> Iterator[pa.Table]:
         if place.day is None:

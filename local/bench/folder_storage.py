@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +35,7 @@ class FolderBlobs:
         *,
         if_match: str | None = None,
         if_absent: bool = False,
+        notes: Mapping[str, str] | None = None,  # noqa: ARG002 - a file has no place for them
     ) -> str:
         path = self._root / container / name
         there = self.etag(container, name)
@@ -99,6 +100,9 @@ class HeldEntities:
 
     def get(self, partition: str, row: str) -> Entity | None:
         return self._held.get((partition, row))
+
+    def partition(self, partition: str, _select: Sequence[str] | None = None) -> Iterator[Entity]:
+        return (entity for (there, _), entity in sorted(self._held.items()) if there == partition)
 
     def write(self, operation: Operation) -> str:
         key = (operation.partition, operation.row)

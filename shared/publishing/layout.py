@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from shared.batches import grouped
 from shared.errors import Conflict
+from shared.publishing.counts import counts_of
 from shared.publishing.parquet import RowGroups, ahead, write_rows
 from shared.publishing.staging import Destination, destination_of, spool
 from shared.schema import Table
@@ -139,9 +140,10 @@ class Layout:
     def _put(self, table: Table, name: str, rows: Iterable[pa.Table], there: BlobItem | None) -> None:
         with spool() as new:
             write_rows(table, ahead(rows), new)
+            notes = counts_of(table, new)
             new.seek(0)
             etag = there.etag if there else None
-            self.blobs.put(Container.POWERBI, name, new, if_match=etag, if_absent=there is None)
+            self.blobs.put(Container.POWERBI, name, new, if_match=etag, if_absent=there is None, notes=notes)
 
 
 def _groups_by_hour(table: Table, groups: RowGroups) -> dict[int, list[int]]:
