@@ -84,6 +84,6 @@ def test_files_that_are_named_exist() -> None:
     for target in re.findall(r"\]\(([\w.-]+\.\w+)(?:#[\w-]+)?\)", PAGE):
         assert (ROOT / "docs" / target).is_file(), target
     headings = {
-        re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in re.findall(r"(?m)^## (.+)$", PAGE)
+        re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in re.findall(r"(?m)^##+ (.+)$", PAGE)
     }
     assert set(re.findall(r"\]\(#([\w-]+)\)", PAGE)) <= headings
