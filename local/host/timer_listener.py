@@ -1,7 +1,6 @@
 """Fires a timer trigger when its schedule says so, as TimerListener.cs of azure-webjobs-sdk-extensions does."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
@@ -10,8 +9,6 @@ from local.host.trigger_data import NEVER, ScheduleStatus, TriggerInput, timer_i
 
 # a computer may be put to sleep: look at the clock again at least this often
 LONGEST_SLEEP_S = 30.0
-
-log = logging.getLogger("host")
 
 
 class TimerListener:

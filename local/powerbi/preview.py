@@ -6,7 +6,7 @@ What it lacks is what Power BI is for: choosing, filtering, drilling through.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -30,7 +30,6 @@ MOST_BARS = 10
 MOST_ROWS = 25
 MOST_TEXT = 120
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-Conditions = Mapping[str, str]
 Json = dict[str, Any]
 KPI = {kpi.name: kpi for kpi in KPIS}
 

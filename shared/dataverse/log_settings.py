@@ -15,7 +15,6 @@ from shared.dataverse.sessions import Outcome, Session
 STATUSES = ("Enabled", "OnFailure", "Disabled")
 VERSIONS = ("v1", "v2", "both")
 V1, V2, BOTH = VERSIONS
-DEFAULT_STATUS = STATUSES[0]
 SETTLE = timedelta(minutes=2)
 SURE = timedelta(hours=1)
 GRACE = timedelta(hours=24)

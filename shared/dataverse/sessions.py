@@ -343,7 +343,3 @@ def _text(value: Any) -> str | None:
 def _lower(value: Any) -> str | None:
     text = _text(value)
     return text.lower() if text else None
-
-
-UserNames = Callable[[frozenset[str]], Mapping[str, str]]
-"""Ids of system users to lower-case UPNs, for those that are known."""

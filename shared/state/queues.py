@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
-from azure.storage.queue import QueueServiceClient, TextBase64DecodePolicy, TextBase64EncodePolicy
+from azure.storage.queue import QueueServiceClient, TextBase64EncodePolicy
 
 from shared.state.names import Queue
 
@@ -57,14 +57,6 @@ class Queues:
             return self._client.get_queue_client(queue).get_queue_properties().approximate_message_count or 0
         except ResourceNotFoundError:
             return 0
-
-    def peek(self, queue: str, most: int = MOST_PEEKED) -> list[str]:
-        """The first messages, left where they are."""
-        client = self._client.get_queue_client(queue, message_decode_policy=TextBase64DecodePolicy())
-        try:
-            return [message.content for message in client.peek_messages(max_messages=most)]
-        except ResourceNotFoundError:
-            return []
 
     def take(self, queue: str, hidden_s: int) -> Iterator[TakenMessage]:
         """The messages, the oldest first, each hidden from everybody else for `hidden_s` seconds."""

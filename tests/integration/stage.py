@@ -20,7 +20,7 @@ from azure.core.pipeline.transport import HttpRequest
 from azure.storage.queue import QueueServiceClient, TextBase64DecodePolicy, TextBase64EncodePolicy
 
 from local.reconciliation import PublishedTables, Reconciliation, reconcile
-from local.tenant import Environment, Limits, LogFile, Session, SessionState, Tenant, World, generate
+from local.tenant import Limits, LogFile, Session, SessionState, Tenant, World, generate
 from shared.app import App
 from shared.entry import tick
 from shared.errors import FlowtrailError
@@ -264,10 +264,6 @@ def a_run(
 
 def a_log(content: bytes, at: datetime = ANCHOR - timedelta(minutes=59), *, chunkable: bool = True) -> LogFile:
     return LogFile(at, content, chunkable=chunkable)
-
-
-def environment_named(world: World, name: str) -> Environment:
-    return next(one for one in world.environments if one.name == name)
 
 
 def read_parquet(data: bytes) -> list[dict[str, Any]]:
