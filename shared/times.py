@@ -26,7 +26,8 @@ def parse_utc(text: object) -> datetime | None:
 def happened_utc(text: object) -> datetime | None:
     """The same for a time at which something happened: the ends of the calendar mean that there is none.
 
-    A table entity holds nothing before 1601, and a day at the very end has no next one.
+    A table entity holds nothing before 1601, and a day at the very end has no next one; .NET's empty date is in
+    the year 1, and nanoseconds end in 2262.
     """
     instant = parse_utc(text)
     return instant if instant and EARLIEST_YEAR <= instant.year <= LATEST_YEAR else None

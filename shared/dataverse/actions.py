@@ -15,14 +15,13 @@ from shared.dataverse.nesting import MILLISECOND_NS, Nesting, nest
 from shared.dataverse.sessions import LONGEST_MESSAGE, Session
 from shared.dataverse.values import ValueRules
 from shared.schema import FACT_FLOW_ACTION, arrow_schema
-from shared.times import epoch_ms, iso_utc, parse_utc
+from shared.times import epoch_ms, happened_utc, iso_utc
 
 FAILED = "failed"
 LONGEST_NAME = 1000
 IN_MEMORY_BYTES = 16 * 1024 * 1024
 NANOSECONDS = pa.timestamp("ns", tz="UTC")
 MILLISECONDS = pa.timestamp("ms", tz="UTC")
-EARLIEST_YEAR, LATEST_YEAR = 1700, 2200
 USUAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z")
 NESTING_COLUMNS = ("parent_seq", "depth", "is_leaf", "self_ms")
 TIME_COLUMNS = ("start_ns", "end_ns")
@@ -149,8 +148,8 @@ def _nanoseconds(texts: list[str | None]) -> pa.Array:
 
 def _usual_time(text: str | None) -> str | None:
     """An instant as almost all are written; `None` for none, and for one that nanoseconds can't hold."""
-    instant = parse_utc(text)
-    if instant is None or not EARLIEST_YEAR <= instant.year <= LATEST_YEAR:
+    instant = happened_utc(text)
+    if instant is None:
         return None
     return text if text and USUAL_TIME.fullmatch(text) else iso_utc(instant)
 

@@ -18,7 +18,7 @@ from shared.clock import Deadline
 from shared.dataverse.action_log import ActionRecord, read_action
 from shared.dataverse.web_api import Query, Row, WebApi
 from shared.errors import TooLarge, Unreadable
-from shared.times import iso_utc, parse_utc
+from shared.times import happened_utc, iso_utc, parse_utc
 
 ACTION = 100000001  # choice `type`: DesktopFlowRunAction
 KEY_COLUMNS = ("flowlogid", "data", "type", "createdon")
@@ -26,7 +26,6 @@ NEWER_COLUMNS = ("duration", "logindex")
 PAGE_ROWS = 500
 MOST_ACTIONS = 500_000
 BATCH_ACTIONS = 5_000
-EARLIEST_YEAR, LATEST_YEAR = 1700, 2200
 IN_MEMORY_BYTES = 16 * 1024 * 1024
 
 Order = tuple[int, int, str, int]
@@ -120,17 +119,11 @@ def _record(row: Row) -> tuple[ActionRecord, bool]:
     return record, readable
 
 
-def _plausible(text: str | None) -> datetime | None:
-    """An instant; .NET's empty date and other dates at the edge of time are none."""
-    instant = parse_utc(text)
-    return instant if instant and EARLIEST_YEAR <= instant.year <= LATEST_YEAR else None
-
-
 def _complete_times(record: ActionRecord, written: datetime | None, duration_ms: Any) -> None:
     """Fill in an end or a start that the action lacks from the row's duration, else from when it was written."""
     if not isinstance(duration_ms, int) or not 0 <= duration_ms < 1 << 40:
         duration_ms = None
-    start, end = _plausible(record.start_time), _plausible(record.end_time)
+    start, end = happened_utc(record.start_time), happened_utc(record.end_time)
     if start is None and end is None and written is not None:
         end = written
         record.end_time = iso_utc(end)
