@@ -38,7 +38,7 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Query:
-    """Rows of one table: OData clauses without their dollar signs' escaping; `unpublished` asks for drafts too."""
+    """Rows of one table: OData clauses as they read, not yet escaped; `unpublished` asks for drafts too."""
 
     table: str
     select: tuple[str, ...]
@@ -113,7 +113,7 @@ class WebApi:
             yield from page
 
     def file(self, path: str, deadline: Deadline) -> Iterator[bytes]:
-        """The bytes of a file column, in chunks; nothing at all where the row has no file.
+        """The bytes of a file column, in chunks; none where the file is empty.
 
         Asks for ranges of 4 MiB; an environment whose key is managed by the customer ignores ranges and
         sends the whole file. Source: Power Apps docs, "Use file column data".

@@ -29,8 +29,7 @@ NO_TABLE = (
 )
 NOTHING_THERE = (
     "If the environment was deleted, take it out of ENVIRONMENTS: what was copied stays. If it has another "
-    "address "
-    "now, correct it there."
+    "address now, correct it there."
 )
 
 

@@ -13,7 +13,7 @@ from shared.health.facts import FunctionHealth, Health, QueueHealth, Reason, Sou
 from shared.health.lateness import QUEUE_FUNCTIONS, TIMERS, is_late, schedule_of
 from shared.health.words import count, hours, schedule_in_words, span, when
 from shared.settings import Settings
-from shared.state.journal import Gap
+from shared.state.journal import SUBSCRIPTION_DISABLED, Gap
 from shared.state.sources import Faring
 
 AT_ONCE = frozenset({Code.ACCESS_REFUSED, Code.ENVIRONMENT_GONE})
@@ -22,7 +22,6 @@ OF_THE_WAY = frozenset({*AT_ONCE, Code.UNREACHABLE, Code.THROTTLED})
 """Troubles that are over for every function as soon as one gets through again."""
 FREQUENT = ("poll_flow_sessions", "poll_audit_content")
 FEEDS = {"environment": "poll_flow_sessions", "audit": "poll_audit_content"}
-SUBSCRIPTION_GAP = "subscription disabled"
 UNREADABLE_GAPS = ("action log unreadable", "action log partly unreadable", "action log too_large")
 
 STOP_AND_START = (
@@ -250,8 +249,7 @@ def _backlogs(health: Health, seen: Seen) -> Iterator[Reason]:
             where="publish_day",
             since_utc=staged.oldest_utc,
             problem=f"{count(staged.days, 'day of a table', 'days of tables')} with new rows wait to be "
-            "published; "
-            "Power BI does not show them.",
+            "published; Power BI does not show them.",
             remedy="Nothing is lost, the rows are in storage. Look at the other points on this page first; if "
             "there is none, the app's log says why publish_day fails.",
         )
@@ -282,15 +280,14 @@ def _poison(queue: QueueHealth) -> Reason:
         since_utc=None,
         problem=f"{count(queue.poison, 'message')} failed five times and were put aside.",
         remedy="The app's log says why they failed; end that. reconcile then puts them back by itself, once a "
-        "day. "
-        "Nothing that they stand for is lost meanwhile.",
+        "day. Nothing that they stand for is lost meanwhile.",
     )
 
 
 def _losses(gaps: Sequence[Gap]) -> Iterator[Reason]:
     """One reason for each source and kind; the table `gaps` has every single one."""
     for (source, kind), found in grouped(gaps, lambda gap: (gap.source, gap.kind)).items():
-        if kind == SUBSCRIPTION_GAP:
+        if kind == SUBSCRIPTION_DISABLED:
             yield from map(_lapse, found)
         elif kind in UNREADABLE_GAPS:
             yield _unreadable(source, kind, found)
@@ -304,8 +301,7 @@ def _lapse(gap: Gap) -> Reason:
         where=gap.source,
         since_utc=gap.from_utc,
         problem=f"Somebody or something disabled it between {when(gap.from_utc)} and {when(gap.to_utc)} UTC. "
-        "The app "
-        "has started it again; events that became available in between can't be had from anywhere.",
+        "The app has started it again; events that became available in between can't be had from anywhere.",
         remedy="There is nothing left to repair here. Find out what stopped it, for it can happen again: an "
         "administrator, or another app of the tenant that reads the activity feed. This message goes after a day.",
     )
