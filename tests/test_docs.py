@@ -107,3 +107,27 @@ def test_every_kind_of_log_record_is_told(operations: str) -> None:
     kinds = {kind for source in sources for kind in re.findall(r'write_record\(\s*"(\w+)"', source)}
     told = {cell.strip("`").removeprefix("flowtrail.") for cell in first_cells(operations, "record")}
     assert told == kinds
+
+
+def anchors(path: Path) -> set[str]:
+    """The headings of a page as links name them."""
+    heads = re.findall(r"^#+ (.+)$", path.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *DOCS.glob("*.md")], ids=lambda page: page.name)
+def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
+        if not link.startswith("http"):
+            path, _, anchor = link.partition("#")
+            target = page.parent / path if path else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
+def test_the_readme_leads_to_every_document() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    for page in DOCS.glob("*.md"):
+        assert f"](docs/{page.name})" in readme, page.name
+    assert "](SECURITY.md)" in readme
+    assert "](CHANGELOG.md)" in readme
