@@ -24,7 +24,7 @@ from shared.audit.reading import as_array
 from shared.errors import Conflict, Unreadable
 from shared.publishing.counts import counts_of
 from shared.publishing.derived import DERIVED
-from shared.publishing.forgotten import PREFIX, Forgotten, ForgottenPeople, names_of, new_pseudonym
+from shared.publishing.forgotten import Forgotten, ForgottenPeople, names_of, new_pseudonym
 from shared.publishing.merge import RULES, merge
 from shared.publishing.parquet import RowGroups, read_rows, write_rows
 from shared.publishing.publisher import lock_name
@@ -33,7 +33,7 @@ from shared.schema import DIM_USER, FACT_AUDIT_EVENT, FACT_FLOW_SESSION
 from shared.state.blobs import BlobItem, Lease
 from shared.state.checkpoints import Checkpoints
 from shared.state.entities import Entity, Operation, Write
-from shared.state.names import Container, StateTable
+from shared.state.names import FORGOTTEN, Container, StateTable
 from shared.state.register import Register
 from shared.state.storage import Storage
 from shared.state.version import refuse_newer
@@ -42,7 +42,8 @@ READERS = 16
 MOST_PASSES = 3
 PATIENCE_S = 660.0
 PAUSE_S = 1.0
-OWNERS = ((StateTable.FLOW_SESSIONS, "user_id"), (StateTable.FLOWS, "owner_user_id"))
+NAMED = (StateTable.FLOWS, StateTable.MACHINES)
+STATE = (StateTable.FLOW_SESSIONS, *NAMED)
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class Forgetting:
         for _, rows in self._tables(FACT_AUDIT_EVENT.name, ["user_id", "user_key"]):
             for row in rows:
                 users.setdefault(row["user_key"] or "", set()).add(row["user_id"])
-        theirs = (key for key, of in users.items() if of <= person and not key.startswith(PREFIX))
+        theirs = (key for key, of in users.items() if of <= person and not key.startswith(FORGOTTEN))
         return {form for key in theirs for form in _forms(key)}
 
     def _tables(self, folder: str, columns: list[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
@@ -160,17 +161,24 @@ class Forgetting:
         return self.findings
 
     def _state(self) -> None:
-        for table, column in OWNERS:
-            for name in sorted(self.names):
-                for entity in self.storage.table(table).query(f"{column} eq @name", {"name": name}):
-                    self.findings.add(f"table {table}")
-                    if self.apply:
-                        with suppress(Conflict):  # the next pass looks at it again
-                            self._replace(table, entity)
+        for table in NAMED:  # small, and their names are free text
+            for entity in self.storage.table(table).all():
+                if self.forgotten.values(entity.properties) != dict(entity.properties):
+                    self._replace(table, entity)
+        runs = self.storage.table(StateTable.FLOW_SESSIONS)
+        for name in sorted(self.names):
+            for entity in runs.query("user_id eq @name", {"name": name}):
+                self._replace(StateTable.FLOW_SESSIONS, entity)
 
     def _replace(self, table: StateTable, entity: Entity) -> None:
+        self.findings.add(f"table {table}")
+        if not self.apply:
+            return
         texts = self.forgotten.values(entity.properties)
-        self.storage.table(table).write(Operation(Write.REPLACE, entity.partition, entity.row, texts, entity.etag))
+        with suppress(Conflict):  # the next pass looks at it again
+            self.storage.table(table).write(
+                Operation(Write.REPLACE, entity.partition, entity.row, texts, entity.etag)
+            )
 
     def _published(self) -> None:
         for item in self.blobs.list(Container.POWERBI):

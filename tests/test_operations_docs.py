@@ -9,12 +9,12 @@ from local import forgetting, released_schema
 from local.desk import ROOT
 from local.forget import _options
 from shared.functions import expiry, redrive, replays
-from shared.publishing.forgotten import KIND, LEAST_CHARS, PREFIX
+from shared.publishing.forgotten import KIND, LEAST_CHARS
 from shared.retention import LEAST_DAYS, LIMITED, parse_retention
 from shared.schema import TABLES
 from shared.settings import SETTINGS
 from shared.state import version
-from shared.state.names import Queue, StateTable
+from shared.state.names import FORGOTTEN, Queue, StateTable
 
 PAGE = (ROOT / "docs" / "operations.md").read_text("utf-8")
 
@@ -60,10 +60,10 @@ def test_the_command_that_forgets_is_told() -> None:
     for command in re.findall(r"dev\.py forget (.+?)(?:  |$)", text, re.MULTILINE):
         assert _options(command.split()).upn
     assert f"partition `{KIND}`" in text
-    assert f"`{PREFIX}" in text
+    assert f"`{FORGOTTEN}" in text
     assert LEAST_CHARS == 5
     assert "at least five characters" in text
-    for table, _ in forgetting.OWNERS:
+    for table in forgetting.STATE:
         assert f"`{table}`" in text
 
 

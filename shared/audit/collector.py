@@ -8,7 +8,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from itertools import chain
@@ -27,6 +27,7 @@ from shared.schema import FACT_AUDIT_EVENT
 from shared.state.journal import BLOB_LOST, Gap
 from shared.state.ledger import BlobStatus, LedgerEntry, earliest_day, row_of
 from shared.state.names import Container
+from shared.threads import InvocationThreads
 
 if TYPE_CHECKING:
     from shared.app import App
@@ -81,14 +82,14 @@ class Collector:
             Stop: the service refuses blobs to this identity; those that it gives are done.
         """
         self.server_time = server_time
-        with ThreadPoolExecutor(THREADS) as pool:
+        with InvocationThreads(THREADS) as pool:
             for batch in _batches(self._fetch_all(pool)):
                 self._keep(batch)
         self._tell_counts()
         if self.refusal is not None:
             raise self.refusal
 
-    def _fetch_all(self, pool: ThreadPoolExecutor) -> Iterator[Fetched]:
+    def _fetch_all(self, pool: InvocationThreads) -> Iterator[Fetched]:
         """Blobs as they come, a bounded number of them under way; a slow one keeps no other one waiting."""
         running: set[Future[Fetched | None]] = set()
         due = self._due()

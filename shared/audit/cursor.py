@@ -17,8 +17,10 @@ EXPIRES_EARLY = timedelta(minutes=20)
 SETTLE = timedelta(seconds=30)
 OVERLAP = timedelta(hours=2)
 BETWEEN_STARTS = timedelta(minutes=15)
-LONGEST_SILENCE = timedelta(hours=12)
-"""First content may take that long after a start (Management Activity API reference)."""
+FIRST_CONTENT = timedelta(hours=12)
+"""It may take that long after a start (Management Activity API reference)."""
+LONGEST_SILENCE = timedelta(days=3)
+"""A small tenant may be quiet over a weekend."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,16 @@ class FeedCursor:
             return Interval(self.enabled_utc, self.started_utc)
         return None
 
-    def silence(self, now: datetime) -> timedelta | None:
-        """How long the feed has shown no new blob, where that is longer than any feed is silent by itself."""
-        times = [time for time in (self.newest_utc, self.started_utc) if time]
-        silence = now - max(times) if times else timedelta()
-        return silence if silence > LONGEST_SILENCE else None
+    def silent_since(self, first: datetime) -> datetime | None:
+        """Since when the feed had shown no new blob when it was last listed, if that is no longer usual.
+
+        `first` is when the app first ran: a subscription that was on by then was never started by it.
+        """
+        if self.enabled_utc is None:
+            return None
+        since = max(time for time in (self.newest_utc, self.started_utc, first) if time)
+        usual = LONGEST_SILENCE if self.newest_utc else FIRST_CONTENT
+        return since if self.enabled_utc - since > usual else None
 
 
 def read_feed_cursor(values: Mapping[str, Any]) -> FeedCursor:

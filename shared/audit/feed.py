@@ -57,6 +57,10 @@ class Subscriptions:
         return content_type in self.status
 
 
+class OddEntries(Defer):
+    """A listing was read to its end, but for entries that name no blob; it must be read again."""
+
+
 @dataclass(frozen=True)
 class ActivityFeed:
     api: Api
@@ -85,6 +89,9 @@ class ActivityFeed:
         """The blobs that became available in a window of at most 24 hours, page after page.
 
         The next page is named by the *header* `NextPageUri`, which lacks the publisher's identifier.
+
+        Raises:
+            OddEntries: after the last page, some entries name no blob.
         """
         url: str | None = self._url(
             "subscriptions/content",
@@ -94,17 +101,23 @@ class ActivityFeed:
         )
         seen: set[str] = set()
         before: list[ContentBlob] | None = None
-        repeats = 0
+        repeats = odd = 0
         while url:
             seen.add(url)
             reply = self.api.get(url, deadline)
-            blobs = [_blob(entry, content_type, window) for entry in _list(reply)]
+            entries = [_blob(entry, content_type, window) for entry in _list(reply)]
+            blobs = [blob for blob in entries if blob is not None]
+            odd += len(entries) - len(blobs)
             repeats = repeats + 1 if blobs == before else 0
             if repeats >= MOST_REPEATS:
                 raise StartAgain("The listing of the activity feed repeats a page.", MALFORMED_RETRY_S)
             yield blobs
             before = blobs
             url = self._next_page(reply.headers.get(NEXT_PAGE), seen)
+        if odd:
+            raise OddEntries(
+                f"{odd} entries of the listing name no blob; the others have been taken.", MALFORMED_RETRY_S
+            )
 
     def fetch(self, blob: ContentBlob, deadline: Deadline) -> bytes:
         """The body of a blob: a JSON array of records."""
@@ -141,13 +154,13 @@ def _list(reply: Reply) -> list[Any]:
     return cast("list[Any]", entries)
 
 
-def _blob(entry: Any, content_type: str, window: Interval) -> ContentBlob:
+def _blob(entry: Any, content_type: str, window: Interval) -> ContentBlob | None:
     """An entry of a listing. Its type is the one that was asked for, for it becomes part of names and keys."""
     fields = _fields(entry)
     created, expires = happened_utc(fields.get("contentCreated")), happened_utc(fields.get("contentExpiration"))
     content_id, uri = _short(fields.get("contentId"), LONGEST_ID), _short(fields.get("contentUri"), LONGEST_URI)
     if not (content_id and uri and created and expires and _is_near(created, window)):
-        raise Defer("The listing of the activity feed has an entry that names no blob.", MALFORMED_RETRY_S)
+        return None
     return ContentBlob(content_id, content_type, uri, created, expires)
 
 

@@ -6,7 +6,6 @@ import gzip
 import logging
 import zlib
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
@@ -22,6 +21,7 @@ from shared.settings import Replay
 from shared.state.checkpoints import Checkpoint
 from shared.state.ledger import row_of
 from shared.state.names import Container
+from shared.threads import InvocationThreads
 
 if TYPE_CHECKING:
     from shared.app import App
@@ -71,7 +71,7 @@ class _Replay:
             self._save(after="", done=False)
         if self.place.values.get("done"):
             return
-        with ThreadPoolExecutor(READERS) as pool:
+        with InvocationThreads(READERS) as pool:
             for batch in batches(self._rest(), BLOBS_PER_BATCH):
                 if self.deadline.remaining_s < RESERVE_S:
                     self.tally.finished = False

@@ -16,7 +16,7 @@ from shared.audit.reading import as_array, read_blob
 from shared.audit.search_plan import Piece, Plan, midnight, new_plan, next_month, read_plan
 from shared.batches import grouped
 from shared.clock import Deadline
-from shared.errors import Missing, Throttled
+from shared.errors import Defer, FlowtrailError, Missing, Skip, Stop, Throttled
 from shared.intervals import Interval, gaps
 from shared.net.api import StartAgain
 from shared.publishing.parquet import iter_rows
@@ -106,10 +106,19 @@ class _Search:
         self._tell_progress()
 
     def _advance_all(self) -> None:
-        for piece in self.plan.pieces:
+        """What has been asked comes first: a piece that the service refuses keeps none that is ready waiting."""
+        problem: FlowtrailError | None = None
+        for piece in sorted(self.plan.pieces, key=lambda piece: not piece.query_id):
             if self._is_late():
-                return
-            self._advance(piece)
+                break
+            try:
+                self._advance(piece)
+            except (Throttled, Stop):
+                raise
+            except (Defer, Skip) as error:
+                problem = problem or error
+        if problem:
+            raise problem
 
     def _is_late(self) -> bool:
         late = self.deadline.remaining_s < RESERVE_S

@@ -13,6 +13,7 @@ import msgspec
 
 from shared.dataverse.web_api import Row
 from shared.settings import GUID
+from shared.state.names import FORGOTTEN
 from shared.times import MILLISECOND, happened_utc, span_ms
 
 LONGEST_MESSAGE = 4000
@@ -255,7 +256,8 @@ def succeed(known: Session | None, newer: Session, now: datetime) -> Session | N
     elif not known.is_finished or newer.log_file_id not in (None, known.log_file_id):
         log["log_status"] = LogStatus.PENDING
     ingested = max(now, known.ingested_utc + MILLISECOND)
-    return replace(newer, **log, deleted_at_source_utc=None, ingested_utc=ingested)
+    owner = _owner(known, newer) if _is_forgotten(known) else newer.user_id
+    return replace(newer, **log, user_id=owner, deleted_at_source_utc=None, ingested_utc=ingested)
 
 
 def read_again(known: Session | None, reading: Session, now: datetime) -> Session | None:
@@ -268,10 +270,19 @@ def read_again(known: Session | None, reading: Session, now: datetime) -> Sessio
         return succeed(known, reading, now)
     kept = {name: getattr(known, name) for name in (*LOG_FIELDS, "ingested_utc")}
     kept |= {name: getattr(known, name) for name in FIELDS if getattr(reading, name) is None}
-    if known.user_id and "@" in known.user_id and "@" not in (reading.user_id or ""):
-        kept["user_id"] = known.user_id
+    kept["user_id"] = _owner(known, reading)
     state = replace(reading, **{**kept, "deleted_at_source_utc": None})
     return known if state == known else amended(state, now)
+
+
+def _owner(known: Session, reading: Session) -> str | None:
+    """The owner's name; one that is known is not given up for the id of a row."""
+    is_name = _is_forgotten(known) or (known.user_id and "@" in known.user_id)
+    return known.user_id if is_name and "@" not in (reading.user_id or "") else reading.user_id
+
+
+def _is_forgotten(session: Session) -> bool:
+    return bool(session.user_id and session.user_id.startswith(FORGOTTEN))
 
 
 def _stamp(session: Session) -> tuple[int, datetime]:

@@ -308,8 +308,10 @@ class _Decoding:
 
         A log that was loaded before and can't be used any more stays loaded.
         """
-        if self.request.again and session.log_status == LogStatus.LOADED:
+        if session.log_status == LogStatus.LOADED:
             log.warning("The action log of run %s can't be had again: %s", session.session_id, reason)
+            if self.request.recheck:  # its late rows are not there, whatever they were
+                self._gap(*span_of(session), "action log partly unreadable", session.session_id, reason)
             return
         if file is not None:
             file.seek(0)

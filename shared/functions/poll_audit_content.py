@@ -10,7 +10,7 @@ from functools import partial
 from shared.app import App
 from shared.audit.collector import Collector
 from shared.audit.cursor import CURSOR, FeedCursor, read_feed_cursor, to_list
-from shared.audit.feed import ContentBlob
+from shared.audit.feed import ContentBlob, OddEntries
 from shared.audit.replay import replay
 from shared.audit.searching import backfill, search_months
 from shared.clock import Deadline
@@ -77,9 +77,8 @@ class _Poll:
         except NotSubscribed as error:
             log.info("Nothing of %s can be listed: %s", self.content_type, error)
             self._start()
-        if silence := self.cursor.silence(self.now):
-            hours = round(silence / timedelta(hours=1))
-            log.warning("The activity feed has listed no new blob of %s for %d hours", self.content_type, hours)
+        if since := self.cursor.silent_since(self.app.journal.first_seen(self.app.clock.now())):
+            log.warning("The activity feed has listed no new blob of %s since %s", self.content_type, since)
 
     def _keep_subscribed(self) -> None:
         """Start a subscription that is missing or disabled; one is never stopped."""
@@ -87,15 +86,16 @@ class _Poll:
         self.now = subscriptions.server_time
         self.tally.clock_ahead_s = round((self.app.clock.now() - self.now).total_seconds())
         if not subscriptions.is_enabled(self.content_type):
-            self._start()
+            self._start(was_off=subscriptions.exists(self.content_type))
 
-    def _start(self) -> None:
+    def _start(self, *, was_off: bool = False) -> None:
+        """Start it. Where it was seen to be off, that it is on already tells of a start whose answer was lost."""
         if not self.cursor.may_start(self.now):
             return
         self._save(replace(self.cursor, started_utc=self.now))
         if self.feed.subscribe(self.content_type, self.deadline):
             log.warning("The subscription to %s was not enabled and has been started", self.content_type)
-        elif self.cursor.enabled_utc is not None:  # it was on all the time: nothing lapsed
+        elif self.cursor.enabled_utc is not None and not was_off:  # it was on all the time: nothing lapsed
             self._save(replace(self.cursor, enabled_utc=self.now))
 
     def _list(self) -> None:
@@ -117,16 +117,24 @@ class _Poll:
         if whole is None:
             return
         self.tally.window_from_utc, self.tally.window_to_utc = whole.start, whole.end
+        problem: OddEntries | None = None
         for window in pieces(whole, timedelta(hours=self.app.settings.audit_window_hours)):
-            self._list_window(window)
+            try:
+                self._list_window(window, moves=problem is None)
+            except OddEntries as error:  # what is behind it must not wait until it is too late
+                problem = error
+        if problem:
+            raise problem
 
-    def _list_window(self, window: Interval) -> None:
-        """Enter every page into the ledger, and move the watermark after the last."""
+    def _list_window(self, window: Interval, *, moves: bool) -> None:
+        """Enter every page into the ledger, and move the watermark after the last, if it may."""
         newest = self.cursor.newest_utc
         for page in self.feed.listing(self.content_type, window, self.deadline):
             self.app.ledger.add(page, self.app.clock.now())
             newest = _newest(newest, page)
         self._tell_lapse()
+        if not moves:
+            return
         watermark = max(window.end, self.cursor.watermark or window.end)
         self._save(replace(self.cursor, watermark=watermark, enabled_utc=self.now, newest_utc=newest))
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
 from shared.app import App
+from shared.audit.collector import collected_from
 from shared.audit.cursor import CURSOR as FEED_CURSOR
 from shared.audit.cursor import all_seven_days, read_feed_cursor
+from shared.audit.feed import OddEntries
 from shared.clock import Deadline
 from shared.functions.expiry import expiries
 from shared.functions.reconcile_runs import reconcile_runs
@@ -16,11 +19,14 @@ from shared.functions.redrive import redrives
 from shared.functions.sources import Tally, each_source
 from shared.intervals import pieces
 from shared.net.api import NotSubscribed
+from shared.state.journal import BLOB_LOST, Gap
+from shared.state.ledger import BlobStatus, earliest_day
 
 log = logging.getLogger("flowtrail")
 
 FUNCTION = "reconcile"
 DEADLINE_S = 480.0
+LOOKED_BACK = timedelta(days=90)
 
 
 def run(app: App) -> dict[str, int]:
@@ -40,22 +46,49 @@ def run(app: App) -> dict[str, int]:
 
 def list_again(app: App, content_type: str, deadline: Deadline, tally: Tally) -> None:
     """List all seven days once more: a blob that was listed late enters the ledger now, and is counted."""
+    give_up_expired(app, content_type)
     feed = app.activity_feed
     whole = all_seven_days(feed.subscriptions(deadline).server_time)
     listed_until = read_feed_cursor(app.checkpoints.load(FEED_CURSOR, content_type).values).watermark
     late = 0
     tally.window_from_utc, tally.window_to_utc = whole.start, whole.end
-    try:
-        for window in pieces(whole, timedelta(hours=app.settings.audit_window_hours)):
+    problem: OddEntries | None = None
+    for window in pieces(whole, timedelta(hours=app.settings.audit_window_hours)):
+        try:
             for page in feed.listing(content_type, window, deadline):
                 until = listed_until or whole.start
                 late += app.ledger.add([blob for blob in page if blob.created < until], app.clock.now())
                 new = app.ledger.add([blob for blob in page if blob.created >= until], app.clock.now())
                 tally.rows_read += len(page)
                 tally.rows_written += new
-    except NotSubscribed as error:
-        log.info("Nothing of %s can be listed: %s", content_type, error)
+        except NotSubscribed as error:
+            log.info("Nothing of %s can be listed: %s", content_type, error)
+            break
+        except OddEntries as error:
+            problem = error
     tally.rows_written += late
     if late:
         tally.note = f"{late} content blobs were listed late"
         log.warning("%d content blobs of %s were listed late", late, content_type)
+    if problem:
+        raise problem
+
+
+def give_up_expired(app: App, content_type: str) -> None:
+    """Call blobs lost that were listed and never fetched, and that nobody asks for any more."""
+    now = app.clock.now()
+    until = earliest_day(now)
+    for entry in app.ledger.pending(content_type, until - LOOKED_BACK, until):
+        reason = entry.last_error or "It was listed, and expired before it could be fetched."
+        app.journal.lost(
+            Gap(
+                source=content_type,
+                from_utc=collected_from(entry),
+                to_utc=entry.created_utc,
+                kind=BLOB_LOST,
+                subject=entry.content_id,
+                reason=reason,
+                noticed_utc=now,
+            )
+        )
+        app.ledger.failed(replace(entry, status=BlobStatus.LOST, last_error=reason))

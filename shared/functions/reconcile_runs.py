@@ -18,6 +18,7 @@ from shared.errors import AccessError, Missing
 from shared.functions.intake import Intake, stage_sessions
 from shared.functions.poll_flow_sessions import DEFAULT_HISTORY
 from shared.functions.sources import Tally
+from shared.schema import FACT_FLOW_SESSION
 from shared.settings import GUID, Environment
 from shared.state.journal import DELETED_AT_SOURCE, TAKEN_LATE, Gap
 from shared.state.register import Stamps
@@ -85,7 +86,8 @@ class _Reconciling:
     def _waiting_steps(self) -> Iterator[Callable[[], None]]:
         """Some dozens of runs a step, in an order that changes: what is not reached today has its turn later."""
         long_ago = self.app.clock.now() - LONG_WAITING
-        waiting = [run for run in self.app.register.unsettled(self.id) if run.modified_utc < long_ago]
+        unsettled = self.app.register.unsettled(self.id)
+        waiting = [run for run in unsettled if max(run.modified_utc, run.ingested_utc) < long_ago]
         self.tally.rows_read += len(waiting)
         shuffle(waiting)
         ended = [run for run in waiting if run.is_finished and run.log_status in AWAITED]
@@ -112,7 +114,8 @@ class _Reconciling:
 
     def _older_days(self, newest: date) -> Iterator[date]:
         """Older days, from where the last run left off and round again; the place is kept after each."""
-        oldest = self.app.register.first_day(self.id)
+        oldest, kept = self.app.register.first_day(self.id), self._first_day_kept()
+        oldest = max(oldest, kept) if oldest and kept else oldest
         place = self.app.checkpoints.load(PLACE, self.id)
         next_day = parse_day(place.values["next_day"]) if place.values.get("next_day") else newest
         for _ in range(OLDER_DAYS):
@@ -125,6 +128,9 @@ class _Reconciling:
             place = self.app.checkpoints.save(place, {"next_day": next_day.isoformat()})
             if next_day < oldest:
                 return
+
+    def _first_day_kept(self) -> date | None:
+        return self.app.settings.retention.first_day(FACT_FLOW_SESSION.name, self.app.clock.now().date())
 
     def _compare(self, day: date) -> None:
         """Take what is missing or older here, mark what is gone there, and note both.

@@ -16,7 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from shared.app import App
-from shared.batches import grouped
+from shared.batches import batches, grouped
 from shared.clock import Deadline
 from shared.dataverse.log_messages import LogRequest, read_request
 from shared.dataverse.log_settings import V2
@@ -38,6 +38,7 @@ MOST_TIMES = 3
 MOST_MESSAGES = 10_000
 HIDDEN_S = 900
 RESERVE_S = 20.0
+SETTLED_AT_ONCE = 20
 Read = TypeVar("Read")
 
 
@@ -55,7 +56,7 @@ def redrive_logs(app: App, deadline: Deadline, tally: Tally) -> None:
     """Ask again for action logs, each alone; the log of a run that fails again and again counts as unreadable."""
     readable = _taken(app, Queue.ADDITIONAL_CONTEXT, read_request, tally)
     places = grouped(readable, lambda pair: (pair[1].url, pair[1].environment_id, pair[1].day))
-    for pairs in places.values():
+    for pairs in (part for place in places.values() for part in batches(place, SETTLED_AT_ONCE)):
         if deadline.remaining_s < RESERVE_S:
             tally.finished = False
             return
@@ -68,7 +69,7 @@ def redrive_logs(app: App, deadline: Deadline, tally: Tally) -> None:
             app.storage.queues.delete(Queue.ADDITIONAL_CONTEXT.poison, message)
 
 
-def redrive_days(app: App, _deadline: Deadline, tally: Tally) -> None:
+def redrive_days(app: App, deadline: Deadline, tally: Tally) -> None:
     """Forget the messages of what has been published since; of the rest, keep one each for all to see.
 
     Nothing has to be put back: `publish` asks for all that is staged each time, and what can't be published stays
@@ -77,6 +78,9 @@ def redrive_days(app: App, _deadline: Deadline, tally: Tally) -> None:
     queue = Queue.PUBLISH_DAY
     found = grouped(_taken(app, queue, read_destination, tally), lambda pair: pair[1])
     for destination, pairs in found.items():
+        if deadline.remaining_s < RESERVE_S:
+            tally.finished = False
+            return
         done = pairs
         if app.staging.waiting_for(destination):
             log.error("%s can't be published; the log of publish_day says why", destination.folder)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -17,6 +16,7 @@ from shared.errors import Conflict, FlowtrailError, SourcesFailed
 from shared.functions.troubles import trouble_of
 from shared.state.journal import IngestRecord
 from shared.state.sources import Faring
+from shared.threads import InvocationThreads
 
 log = logging.getLogger("flowtrail")
 
@@ -76,7 +76,7 @@ def each_source(app: App, function: str, sources: Mapping[str, Work], deadline: 
     """
     share_s = max(SHORTEST_SHARE_S, deadline.remaining_s * SIDE_BY_SIDE / max(1, len(sources)))
     order = sorted(sources, key=lambda _: random())  # noqa: S311 - a fair turn, no secret
-    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+    with InvocationThreads(SIDE_BY_SIDE) as pool:
         outcomes = list(pool.map(partial(_one, app, function, sources, share_s, deadline), order))
     totals = _totals(outcomes)
     failures = {one.source: one.error for one in outcomes if one.error}
@@ -104,6 +104,24 @@ def _one(
     own = Deadline(app.clock, min(deadline.at_s, began_s + share_s))
     problem = _problem(function, source, partial(_within, own, sources[source]), tally)
     error = _text(problem) if problem else None
+    try:
+        _note(app, function, source, began, began_s, tally, problem)
+    except Exception as unnoted:  # the other sources must have their turn all the same
+        log.exception("How %s of %s went can't be noted", function, source)
+        error = error or _text(unnoted)
+    return _Outcome(source, tally, error)
+
+
+def _note(
+    app: App,
+    function: str,
+    source: str,
+    began: datetime,
+    began_s: float,
+    tally: Tally,
+    problem: Exception | None,
+) -> None:
+    error = _text(problem) if problem else None
     app.journal.ingested(
         IngestRecord(
             function=function,
@@ -123,7 +141,6 @@ def _one(
     trouble = trouble_of(problem, app.settings, source) if problem else None
     if tally.begun:
         app.sources.fared(_faring(function, source, tally), trouble, app.clock.now())
-    return _Outcome(source, tally, error)
 
 
 def _faring(function: str, source: str, tally: Tally) -> Faring:

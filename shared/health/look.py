@@ -25,6 +25,7 @@ from shared.state.journal import HARMLESS, THE_APP, Gap
 from shared.state.names import Container, Queue
 from shared.state.sources import Faring
 
+GENERAL = "Audit.General"
 DAY = timedelta(days=1)
 STAGED = ("dim_", "fact_")
 MOST_STAGED = 5000  # one page of a listing
@@ -135,7 +136,7 @@ class _Look:
         for content_type in self.app.settings.audit_content_types:
             place = places.get(content_type)
             cursor = read_feed_cursor(place.values) if place else None
-            is_silent = cursor is not None and cursor.silence(self.now) is not None
+            may_be_quiet = content_type != GENERAL  # no other type has events in every tenant
             polled = self._faring("poll_audit_content", content_type)
             yield replace(
                 self._source(content_type, "audit", cursor and cursor.watermark),
@@ -144,7 +145,7 @@ class _Look:
                 waiting=polled.waiting or 0,
                 waiting_utc=polled.waiting_utc,
                 clock_ahead_s=polled.clock_ahead_s,
-                silent_utc=(cursor.newest_utc or cursor.started_utc) if cursor and is_silent else None,
+                silent_utc=None if cursor is None or may_be_quiet else cursor.silent_since(self.first),
             )
 
     def _faring(self, function: str, source: str) -> Faring:

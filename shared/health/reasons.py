@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.audit.cursor import LONGEST_SILENCE
 from shared.batches import grouped
 from shared.health.codes import Code
 from shared.health.facts import FunctionHealth, Health, QueueHealth, Reason, SourceHealth
@@ -203,8 +202,8 @@ def _silent(source: SourceHealth, now: datetime) -> Reason:
         code=Code.FEED_SILENT,
         where=source.name,
         since_utc=since,
-        problem=f"The feed answers, and has listed nothing new for {span((now - since).total_seconds())}; no "
-        f"tenant is quiet for more than {span(LONGEST_SILENCE.total_seconds())}.",
+        problem=f"The feed answers, and has listed nothing new for {span((now - since).total_seconds())}; a "
+        "tenant is hardly ever quiet for so long.",
         remedy="See that auditing is on: Get-AdminAuditLogConfig in Exchange Online PowerShell says "
         "UnifiedAuditLogIngestionEnabled True. If it is, look at Service health in the Microsoft 365 admin "
         "center.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
 
 RETRY_S = 60.0
+PASSING = re.compile(r"\) (?:429|5\d\d|None),")
+"""What `azure-identity` 1.x says of an answer of the endpoint that passes: it calls each one a wrong scope."""
 ADVICE = "Check that the identity is assigned to the function app and that AZURE_CLIENT_ID is its client id."
 
 
@@ -56,6 +59,8 @@ def _token(credential: TokenCredential, scope: str) -> str:
     try:
         return credential.get_token(scope).token
     except ClientAuthenticationError as error:
+        if PASSING.search(error.message or ""):
+            raise Defer(f"The identity endpoint gives no token for {scope}: {error.message}", RETRY_S) from error
         raise AccessError(f"No token for {scope}: {error.message}", ADVICE) from error
     except AzureError as error:
         raise Defer(f"The identity endpoint gives no token for {scope}: {error}", RETRY_S) from error

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from shared.batches import grouped
 from shared.clock import Clock
+from shared.errors import Conflict
 from shared.publishing.layout import current
 from shared.publishing.machine_hours import COLUMNS, active_days, activities, hours_of, whole_day
 from shared.publishing.parquet import iter_rows, rows_of
@@ -71,9 +72,10 @@ class Derivations:
             folder = Destination(FACT_FLOW_SESSION, created).folder
             for item in current(self.blobs.list(Container.POWERBI, folder)):
                 with spool() as file:
-                    if self.blobs.copy_into(Container.POWERBI, item.name, file) is not None:
-                        file.seek(0)
-                        yield from iter_rows(FACT_FLOW_SESSION, file, list(COLUMNS))
+                    if self.blobs.copy_into(Container.POWERBI, item.name, file) is None:
+                        raise Conflict(f"{item.name} was moved or deleted by somebody else")
+                    file.seek(0)
+                    yield from iter_rows(FACT_FLOW_SESSION, file, list(COLUMNS))
 
 
 def gap_rows(gaps: Iterable[Gap]) -> list[dict[str, Any]]:

@@ -21,13 +21,13 @@ import pyarrow.compute as pc
 from shared.publishing.parquet import encoded
 from shared.schema import DIM_USER, FACT_AUDIT_EVENT, Kind, Table
 from shared.state.checkpoints import Checkpoints
+from shared.state.names import FORGOTTEN
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Record = TypeVar("Record", bound="DataclassInstance")
 KIND = "forgotten"
-PREFIX = "forgotten-"
 INSIDE = r"\w.+'#@%-"
 WORD = re.compile(rf"\w[{INSIDE}]*\w")
 ENDS = "'#"
@@ -138,7 +138,7 @@ def digest(name: str) -> str:
 
 def new_pseudonym() -> str:
     """Random, so that nothing leads from it to the name but the list."""
-    return PREFIX + secrets.token_hex(4)
+    return FORGOTTEN + secrets.token_hex(4)
 
 
 def names_of(identifier: str) -> set[str]:
@@ -158,7 +158,7 @@ def _without_traces(table: Table, rows: pa.Table) -> tuple[pa.Table, pa.Array | 
     if table not in (FACT_AUDIT_EVENT, DIM_USER):
         return rows, None
     users = rows.column("user_id").cast(pa.string()).combine_chunks()
-    theirs = pc.fill_null(pc.starts_with(users, PREFIX), fill_value=False)
+    theirs = pc.fill_null(pc.starts_with(users, FORGOTTEN), fill_value=False)
     if not pc.any(theirs).as_py():
         return rows, None
     return _nameless(rows, users, theirs) if table is DIM_USER else _placeless(rows, theirs)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import chain
 from typing import IO, Any, TypeVar, cast
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shared.schema import Kind, Table, arrow_schema, dictionary_columns
+from shared.threads import InvocationThreads
 
 ROW_GROUP_ROWS = 32_768
 ROW_GROUP_BYTES = 16 * 1024 * 1024
@@ -90,7 +90,7 @@ def encoded(table: Table, rows: pa.Table) -> pa.Table:
 def ahead(items: Iterable[Item]) -> Iterator[Item]:
     """The same items, each made in another thread while the one before it is in use."""
     source = iter(items)
-    with ThreadPoolExecutor(1) as pool:
+    with InvocationThreads(1) as pool:
         upcoming = pool.submit(next, source, END)
         while (item := upcoming.result()) is not END:
             upcoming = pool.submit(next, source, END)

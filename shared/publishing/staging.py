@@ -6,7 +6,6 @@ import hashlib
 import re
 import tempfile
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -20,6 +19,7 @@ from shared.publishing.parquet import read_encoded, rows_of, write_rows
 from shared.schema import TABLES, Table
 from shared.state.blobs import BlobItem, Blobs
 from shared.state.names import Container
+from shared.threads import InvocationThreads
 from shared.times import parse_day
 
 IN_MEMORY_BYTES = 16 * 1024 * 1024
@@ -77,7 +77,7 @@ class Staging:
         Raises:
             Conflict: somebody else has published and deleted one.
         """
-        with ThreadPoolExecutor(READERS) as pool:
+        with InvocationThreads(READERS) as pool:
             return list(pool.map(partial(self._read, destination.table), items))
 
     def _read(self, table: Table, item: BlobItem) -> pa.Table:
@@ -107,7 +107,10 @@ def destination_of(name: str) -> Destination | None:
     table = TABLES.get(match["table"]) if match else None
     if match is None or table is None:
         return None
-    return Destination(table, parse_day(match["day"]) if match["day"] else None)
+    try:
+        return Destination(table, parse_day(match["day"]) if match["day"] else None)
+    except ValueError:  # the thirtieth of February
+        return None
 
 
 def _digest(holds: Iterable[str]) -> str:

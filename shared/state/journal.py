@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, timedelta
-from itertools import islice
+from itertools import groupby, islice
 from time import monotonic
 from typing import Any
 
@@ -115,10 +115,13 @@ class Journal:
             self._checkpoints.save(Checkpoint(_noticed_on(gap.noticed_utc.date()), row), asdict(gap))
 
     def noticed_since(self, since: datetime, now: datetime) -> list[Gap]:
-        """The gaps noticed since then, in the order of their days; of very many, the first thousand."""
-        found = self._checkpoints.between(_noticed_on(since.date()), _noticed_on(now.date()))
-        gaps = (_read_gap(place.values) for place in islice(found, MOST_NOTICED))
-        return [gap for gap in gaps if gap.noticed_utc > since]
+        """The gaps noticed since then, in the order of their days; of very many on one day, the first thousand."""
+        places = self._checkpoints.between(_noticed_on(since.date()), _noticed_on(now.date()))
+        noticed: list[Gap] = []
+        for _, of_a_day in groupby(places, lambda place: place.kind):
+            gaps = map(_read_gap, (place.values for place in of_a_day))
+            noticed += islice((gap for gap in gaps if gap.noticed_utc > since), MOST_NOTICED)
+        return noticed
 
     def day(self, day: str) -> Iterator[IngestRecord]:
         """The runs of a UTC day, the newest first."""

@@ -90,16 +90,16 @@ class Ledger:
         )
         return {entity.row for entity in found}
 
-    def pending(self, content_type: str, since: date) -> Iterator[LedgerEntry]:
-        """The blobs since a day that are still to be fetched; what expires first comes first.
+    def pending(self, content_type: str, since: date, before: date = date.max) -> Iterator[LedgerEntry]:
+        """The blobs since a day, and before another, that are still to be fetched; what expires first comes first.
 
         Days come in order, for ids begin with the time from which expiry counts; memory holds a day at a time.
         """
         found = self._table.query(
-            "PartitionKey ge @first and PartitionKey le @last and status eq @status",
+            "PartitionKey ge @first and PartitionKey lt @last and status eq @status",
             {
                 "first": f"{content_type}_{since.isoformat()}",
-                "last": f"{content_type}_9999",
+                "last": f"{content_type}_{before.isoformat()}",
                 "status": str(BlobStatus.PENDING),
             },
         )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+FORGOTTEN = "forgotten-"
+"""What the pseudonym of a forgotten person begins with."""
+
 
 class Container(StrEnum):
     POWERBI = "powerbi"

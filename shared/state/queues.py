@@ -84,6 +84,11 @@ class Queues:
             return None
         return min((message.inserted_on for message in found if message.inserted_on), default=None)
 
+    def ready(self, queue: str) -> bool:
+        """Whether it holds as many messages that can be taken now as one look shows."""
+        found = self._client.get_queue_client(queue).peek_messages(max_messages=MOST_PEEKED)
+        return len(found) >= MOST_PEEKED
+
     def create_missing(self, queues: tuple[Queue, ...]) -> None:
         present = {queue.name for queue in self._client.list_queues()}
         for name in queues:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 from functools import partial
@@ -14,6 +13,7 @@ from shared.batches import batches, grouped
 from shared.dataverse.sessions import FIELDS, UNFINISHED, LogStatus, Session
 from shared.errors import Conflict
 from shared.state.entities import MOST_IN_BATCH, Entities, Entity, Operation, Write
+from shared.threads import InvocationThreads
 from shared.times import parse_day
 
 READERS = 8
@@ -62,7 +62,7 @@ class Register:
 
     def get_all(self, environment_id: str, day: date, session_ids: Iterable[str]) -> dict[str, Registered]:
         """The registered ones among some runs of one day, by id."""
-        with ThreadPoolExecutor(READERS) as pool:
+        with InvocationThreads(READERS) as pool:
             found = pool.map(partial(self.get, environment_id, day), session_ids)
             return {registered.session.session_id: registered for registered in found if registered}
 

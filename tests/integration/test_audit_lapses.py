@@ -113,7 +113,7 @@ def test_a_feed_without_content_is_no_error_and_said_after_half_a_day(
         assert "no new blob" not in caplog.text
         stage.clock.advance(hours=1)
         stage.run("poll_audit_content")
-        assert "has listed no new blob of Audit.General for 13 hours" in caplog.text
+        assert "has listed no new blob of Audit.General since" in caplog.text
         assert not gaps(stage)
 
 
@@ -200,3 +200,43 @@ def test_storage_that_fails_for_a_day_costs_no_blob(account: str) -> None:
         stage.transport.before = lambda _: None
         assert collected(stage) == ["1"]
         assert not gaps(stage)
+
+
+def test_a_lapse_is_told_though_the_answer_to_the_start_is_lost(account: str) -> None:
+    with on_stage(world_of(a_blob(1)), account) as stage:
+        collected(stage)
+        stage.tenant.disable_subscription(CONTENT_TYPE)
+        stage.clock.advance(hours=1)
+        already = b'{"error":{"code":"AF20024","message":"The subscription is already enabled."}}'
+        stage.tenant.faults.add(Fault("activity", path_contains="subscriptions/start", status=400, body=already))
+        stage.run("poll_audit_content")
+        stage.app.activity_feed.subscribe(CONTENT_TYPE, stage.app.deadline(60))  # the start that was not heard of
+        stage.clock.advance(minutes=15)
+        stage.run("poll_audit_content")
+        (gap,) = gaps(stage)
+        assert gap.kind == "subscription disabled"
+
+
+def test_blobs_that_were_listed_and_never_fetched_become_gaps(account: str) -> None:
+    with on_stage(world_of(a_blob(1), a_blob(2)), account) as stage:
+        stage.tenant.faults.add(Fault("activity", path_contains="/audit/", times=None, status=503))
+        stage.run("poll_audit_content")
+        stage.tenant.faults.clear()
+        stage.clock.advance(days=12)
+        stage.run("reconcile")
+        lost = [gap for gap in gaps(stage) if gap.kind == "content blob lost"]
+        assert len(lost) == 2
+        stage.run("reconcile")
+        assert [gap for gap in gaps(stage) if gap.kind == "content blob lost"] == lost
+
+
+def test_an_odd_entry_keeps_nothing_behind_it_waiting(account: str) -> None:
+    blobs = [a_blob(number) for number in range(3)]
+    with on_stage(world_of(*blobs), account) as stage:
+        odd = b'[{"contentId":"","contentUri":"","contentCreated":"soon"}]'
+        stage.tenant.faults.add(Fault("activity", path_contains="subscriptions/content", status=200, body=odd))
+        with pytest.raises(SourcesFailed, match="name no blob"):
+            stage.run("poll_audit_content")
+        day = ANCHOR.date()
+        assert len(list(stage.app.ledger.between(CONTENT_TYPE, day - timedelta(days=9), day))) == 3
+        assert collected(stage) == ["0", "1", "2"]

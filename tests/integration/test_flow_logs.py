@@ -235,3 +235,19 @@ def test_throttled_in_the_middle_of_a_log_nothing_is_half_read(account: str) -> 
         stage.decode()
         stage.publish()
         assert stage.by_id()[run_id(1)]["action_count"] == 1200
+
+
+def test_a_loaded_log_stays_so_when_the_second_look_finds_too_much(
+    account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [flow_log_row(number) for number in range(2)]
+    late = flow_log_row(2, at=ANCHOR + timedelta(minutes=30))
+    with on_stage(world_of(logged(a_run(1), *rows, late)), account) as stage:
+        assert played(stage)[run_id(1)]["action_count"] == 2
+        monkeypatch.setattr(flow_logs, "MOST_ACTIONS", 2)
+        stage.clock.advance(hours=2)
+        stage.decode()
+        stage.publish()
+        row = stage.by_id()[run_id(1)]
+        assert (row["log_status"], row["action_count"]) == ("loaded", 2)
+        assert [gap.kind for gap in stage.app.journal.gaps()] == ["action log partly unreadable"]

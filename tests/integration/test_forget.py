@@ -20,11 +20,10 @@ from local import forgetting
 from local.forget import data_storage, main
 from local.forgetting import Forgetting
 from local.tenant import World
-from shared.publishing.forgotten import PREFIX
 from shared.publishing.publisher import lock_name
 from shared.publishing.staging import Destination
 from shared.schema import FACT_FLOW_SESSION, TABLES
-from shared.state.names import Container, StateTable
+from shared.state.names import FORGOTTEN, Container, StateTable
 from shared.state.storage import Storage
 
 USER_KEY = "10032001ABCDEF12"
@@ -109,7 +108,7 @@ def test_a_person_is_forgotten_and_what_comes_later_does_not_bring_them_back(acc
         forget(stage)
         assert traces(stage) == set()
         assert numbers(stage) == before
-        (known,) = {row["user_id"] for row in stage.rows("dim_user") if row["user_id"].startswith(PREFIX)}
+        (known,) = {row["user_id"] for row in stage.rows("dim_user") if row["user_id"].startswith(FORGOTTEN)}
         assert stage.by_id()[run_id(1)]["user_id"] == known
         assert {row["user_id"] for row in stage.rows("fact_audit_event")} == {known, "ada@contoso.example"}
 
@@ -133,7 +132,7 @@ def test_rows_that_wait_to_be_published_arrive_without_the_name(account: str) ->
         assert found == {"fact_audit_event"}, "the alternative id could not be known yet"
         forget(stage)
         assert traces(stage, state_only=True) == set()
-        assert sum(row["user_id"].startswith(PREFIX) for row in stage.rows("dim_user")) == 1
+        assert sum(row["user_id"].startswith(FORGOTTEN) for row in stage.rows("dim_user")) == 1
 
 
 def test_dying_on_the_way_and_beginning_again_ends_the_same(account: str) -> None:
@@ -149,7 +148,7 @@ def test_dying_on_the_way_and_beginning_again_ends_the_same(account: str) -> Non
         forget(stage)
         assert traces(stage) == set()
         assert numbers(stage) == before
-        assert sum(row["user_id"].startswith(PREFIX) for row in stage.rows("dim_user")) == 1
+        assert sum(row["user_id"].startswith(FORGOTTEN) for row in stage.rows("dim_user")) == 1
 
 
 def test_it_waits_for_a_day_that_is_being_published(account: str, monkeypatch: pytest.MonkeyPatch) -> None:

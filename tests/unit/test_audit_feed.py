@@ -10,7 +10,7 @@ from support import NOON, TENANT_ID, FakeClock, Script, api_with, counting_token
 
 from shared.app import App
 from shared.audit.cursor import FeedCursor, read_feed_cursor, to_list
-from shared.audit.feed import ActivityFeed, ContentBlob
+from shared.audit.feed import ActivityFeed, ContentBlob, OddEntries
 from shared.clouds import CLOUDS
 from shared.errors import AccessError, Defer
 from shared.intervals import Interval
@@ -109,6 +109,14 @@ def test_a_listing_that_makes_no_sense_is_tried_later(clock: FakeClock, body: An
     activity, _ = feed(clock, json_reply(body))
     with pytest.raises(Defer):
         list(activity.listing("Audit.General", WINDOW, soon(clock)))
+
+
+def test_entries_that_name_no_blob_are_told_after_the_others(clock: FakeClock) -> None:
+    activity, _ = feed(clock, json_reply([entry(1), {}, entry(2)]))
+    pages = activity.listing("Audit.General", WINDOW, soon(clock))
+    assert [blob.content_id for blob in next(pages)] == ["1", "2"]
+    with pytest.raises(OddEntries, match="1 entries"):
+        next(pages)
 
 
 def test_subscriptions_and_the_time_at_the_service(clock: FakeClock) -> None:

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 
 import pytest
 
-from shared.publishing.forgotten import PREFIX, Forgotten, names_of, new_pseudonym
+from shared.publishing.forgotten import Forgotten, names_of, new_pseudonym
 from shared.publishing.parquet import rows_of
 from shared.schema import DIM_USER, FACT_AUDIT_EVENT, FACT_FLOW_ACTION, Table
+from shared.state.names import FORGOTTEN
 
 UPN = "anna.o'neil@contoso.com"
 OBJECT_ID = "aaaaaaaa-0000-4000-8000-00000000000a"
-GONE = f"{PREFIX}12345678"
-FORGOTTEN = Forgotten().with_names(names_of(UPN) | names_of(OBJECT_ID), GONE)
+GONE = f"{FORGOTTEN}12345678"
+PEOPLE = Forgotten().with_names(names_of(UPN) | names_of(OBJECT_ID), GONE)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ FORGOTTEN = Forgotten().with_names(names_of(UPN) | names_of(OBJECT_ID), GONE)
 )
 @pytest.mark.parametrize("name", [UPN, UPN.upper(), OBJECT_ID, UPN.replace("@", "%40"), "anna_o'neil_contoso_com"])
 def test_a_name_is_replaced_in_any_text(text: str, name: str) -> None:
-    assert FORGOTTEN.text(text.format(name)) == text.format(GONE)
+    assert PEOPLE.text(text.format(name)) == text.format(GONE)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,7 @@ def test_a_name_is_replaced_in_any_text(text: str, name: str) -> None:
     ["", "nobody", f"joe.{UPN}", f"{UPN}.au", f"x{UPN}", OBJECT_ID[:-1], f"{OBJECT_ID}0", "a" * 1000, "\\n", "@"],
 )
 def test_other_texts_stay(text: str) -> None:
-    assert FORGOTTEN.text(text) == text
+    assert PEOPLE.text(text) == text
 
 
 def test_without_anybody_to_forget_rows_are_left_as_they_are() -> None:
@@ -55,11 +56,11 @@ def test_what_can_t_be_told_from_other_text_is_refused(name: str) -> None:
 
 def test_pseudonyms_say_nothing() -> None:
     assert new_pseudonym() != new_pseudonym()
-    assert new_pseudonym().startswith(PREFIX)
+    assert new_pseudonym().startswith(FORGOTTEN)
 
 
 def cleared(table: Table, *rows: Mapping[str, object]) -> tuple[list[dict[str, object]], list[bool]]:
-    result, touched = FORGOTTEN.rows(table, rows_of(table, [dict(row) for row in rows]))
+    result, touched = PEOPLE.rows(table, rows_of(table, [dict(row) for row in rows]))
     return [{key: value for key, value in row.items() if value is not None} for row in result.to_pylist()], (
         touched.to_pylist()
     )

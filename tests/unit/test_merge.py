@@ -163,6 +163,7 @@ def test_a_destination_is_found_again(destination: Destination) -> None:
     [
         "locks/dim_user/lock",
         "fact_flow_action/readme.txt",
+        "fact_flow_action/date=2026-02-30/abc.parquet",
         "other/date=2026-05-19/x.parquet",
         "fact_flow_action/a/b.parquet",
     ],

@@ -23,11 +23,13 @@ from shared.dataverse.sessions import (
     Outcome,
     Session,
     amended,
+    read_again,
     read_session,
     readable_columns,
     succeed,
 )
 from shared.schema import FACT_FLOW_SESSION
+from shared.state.names import FORGOTTEN
 
 NOW = datetime(2026, 5, 19, 12, tzinfo=UTC)
 ROW = {
@@ -153,6 +155,17 @@ def test_a_parent_only_in_the_context() -> None:
 def test_an_owner_without_a_known_name_keeps_the_id() -> None:
     assert session(_ownerid_value="U2").user_id == "u2"
     assert session(_ownerid_value=None).user_id is None
+
+
+def test_a_forgotten_owner_stays_forgotten_when_only_an_id_can_be_had() -> None:
+    known = replace(session(), user_id=f"{FORGOTTEN}1234")
+    by_id = session(_ownerid_value="U2")
+    again = read_again(known, by_id, NOW)
+    assert again is not None
+    assert again.user_id == known.user_id
+    changed = succeed(known, replace(by_id, version_number=known.version_number + 1), NOW)
+    assert changed is not None
+    assert changed.user_id == known.user_id
 
 
 def test_a_run_that_has_not_started() -> None:
