@@ -22,6 +22,7 @@ from shared.state.blobs import BlobItem, Blobs, Lease
 from shared.state.names import Container
 
 MOST_STAGED_BYTES = 16 * 1024 * 1024  # compressed; repetitive text takes twenty times as much in memory
+MOST_STAGED_MEMORY_BYTES = 128 * 1024 * 1024
 MOST_STAGED_FILES = 2_000
 MOST_CONFLICTS = 5
 
@@ -56,12 +57,13 @@ class Publisher:
         with self.blobs.leased(Container.STAGING, lock_name(destination)) as lease:
             moved = self._arrange(destination, lease)
             items = self.staging.waiting_for(destination)
-            now = _first_batch(items)
-            if not now:
+            if not items:
                 return Publication(files_written=moved)
             if destination.table.name in DERIVED:
                 return self._derive(destination, items)
-            tables = self.forgotten.applied(destination.table, self.staging.read(destination, now))
+            tables = self._read_staged(destination, items)
+            now = items[: len(tables)]
+            tables = self.forgotten.applied(destination.table, tables)
             members = stage_unknown_members(self.blobs, self.staging, destination.table, tables)
             reached = self.derivations.note_runs(destination, tables)
             merged = [self._publish_file(*part, lease) for part in self._parts(destination, tables)]
@@ -73,6 +75,13 @@ class Publisher:
                 files_written=moved + sum(rows is not None for rows in merged),
                 next=(*members, *derived, *([destination] if len(items) > len(now) else [])),
             )
+
+    def _read_staged(self, destination: Destination, items: Sequence[BlobItem]) -> list[pa.Table]:
+        """The rows of the first staged files, as many as memory holds: each further round writes a file anew."""
+        tables: list[pa.Table] = []
+        while len(tables) < len(items) and sum(table.nbytes for table in tables) < MOST_STAGED_MEMORY_BYTES:
+            tables += self.staging.read(destination, _first_batch(items[len(tables) :]))
+        return tables
 
     def _arrange(self, destination: Destination, lease: Lease) -> int:
         """Give a day the wanted grain; the hours that an earlier move left behind are merged into its file."""
