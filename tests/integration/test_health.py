@@ -312,7 +312,7 @@ def test_rows_that_wait_to_be_published_are_told(account: str) -> None:
 def test_a_feed_that_shows_nothing_new_is_told(account: str) -> None:
     with on_stage(small_world(sessions_per_environment=1), account) as stage:
         stage.tick("poll_audit_content")
-        stage.clock.advance(hours=40)
+        stage.clock.advance(hours=80)
         for timer in TIMERS:
             stage.tick(timer)
         assert (Code.FEED_SILENT, "Audit.General") in told(stage)
