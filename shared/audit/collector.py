@@ -207,24 +207,26 @@ class Collector:
         lost = failed.status == BlobStatus.LOST
         log.log(logging.ERROR if lost else logging.WARNING, "Content blob %s: %s", entry.content_id, error)
         if lost:
-            self._note_gap(entry, str(error))
+            note_lost(self.app, entry, str(error))
         else:
             self.tally.waits(entry.listed_utc)
         self.app.ledger.failed(failed)
         self.tally.rows_failed += 1
 
-    def _note_gap(self, entry: LedgerEntry, reason: str) -> None:
-        self.app.journal.lost(
-            Gap(
-                source=self.content_type,
-                from_utc=collected_from(entry),
-                to_utc=entry.created_utc,
-                kind=BLOB_LOST,
-                subject=entry.content_id,
-                reason=reason,
-                noticed_utc=self.app.clock.now(),
-            )
+
+def note_lost(app: App, entry: LedgerEntry, reason: str) -> None:
+    """Tell a content blob that can't be had any more as a gap."""
+    app.journal.lost(
+        Gap(
+            source=entry.content_type,
+            from_utc=collected_from(entry),
+            to_utc=entry.created_utc,
+            kind=BLOB_LOST,
+            subject=entry.content_id,
+            reason=reason,
+            noticed_utc=app.clock.now(),
         )
+    )
 
 
 def stage_events(app: App, rows: Sequence[dict[str, Any]], holds: Sequence[str]) -> None:

@@ -41,6 +41,9 @@ class LogStatus(StrEnum):
     FORBIDDEN = "forbidden"
 
 
+AWAITED = frozenset({LogStatus.PENDING, LogStatus.FORBIDDEN})
+"""States of logs that may still come."""
+
 STATUSES: Mapping[int, tuple[str, Outcome]] = MappingProxyType(
     {
         0: ("NotSpecified", Outcome.WAITING),

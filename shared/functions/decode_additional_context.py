@@ -18,7 +18,7 @@ from shared.dataverse.actions import ActionTable, LogSummary
 from shared.dataverse.flow_logs import FlowLog, read_flow_log
 from shared.dataverse.log_messages import LogRequest, read_request
 from shared.dataverse.log_settings import GRACE, SETTLE, SURE, V1, V2, LogSettings
-from shared.dataverse.sessions import LogStatus, Outcome, Session, amended
+from shared.dataverse.sessions import AWAITED, LogStatus, Outcome, Session, amended
 from shared.dataverse.values import ValueRules
 from shared.errors import AccessError, Defer, FlowtrailError, Missing, TooLarge, Unreadable
 from shared.functions.intake import stage_sessions
@@ -37,7 +37,6 @@ SHORTEST_DELAY_S = 30.0
 LONGEST_DELAY_S = 4 * 3600.0
 MOST_ACTIONS = 1_000_000
 WINDOW_BYTES = 1024 * 1024
-AWAITED = frozenset({LogStatus.PENDING, LogStatus.FORBIDDEN})
 MOST_ROWS_HELD = 20_000
 PASSING = (FlowtrailError, OSError, MemoryError)
 """What says nothing about the log itself."""
@@ -60,6 +59,16 @@ def run(app: App, body: str, _dequeue_count: int) -> None:
 
 def _environment(app: App, request: LogRequest) -> Environment | None:
     return next((env for env in app.settings.environments if env.url == request.url), None)
+
+
+def is_wanted(session: Session, request: LogRequest) -> bool:
+    """Whether a message has something to do for a run; it may have lain long, and the log come another way."""
+    return request.again or session.log_status in AWAITED or is_due(session, request)
+
+
+def is_due(session: Session, request: LogRequest) -> bool:
+    """Whether rows of the table that were read early are to be read once more: late ones are there by now."""
+    return request.recheck and session.log_version == V2 and session.log_status == LogStatus.LOADED
 
 
 @dataclass
@@ -104,7 +113,7 @@ class _Decoding:
 
     def run(self) -> None:
         registered = self._registered()
-        waiting = [session for session in registered if self._is_wanted(session)]
+        waiting = [session for session in registered if is_wanted(session, self.request)]
         stage_sessions(self.app, [session for session in registered if session not in waiting])
         for at, session in enumerate(waiting):
             if self.deadline.remaining_s < RESERVE_S:
@@ -125,13 +134,6 @@ class _Decoding:
                 self._flush()
         self._flush()
         self._put_back_pending()
-
-    def _is_wanted(self, session: Session) -> bool:
-        return self.request.again or session.log_status in AWAITED or self._is_due(session)
-
-    def _is_due(self, session: Session) -> bool:
-        """Whether rows of the table that were read early are to be read once more: late ones are there by now."""
-        return self.request.recheck and session.log_version == V2 and session.log_status == LogStatus.LOADED
 
     def _registered(self) -> list[Session]:
         self.known = self.app.register.get_all(
@@ -240,7 +242,7 @@ class _Decoding:
 
     def _taken(self, session: Session) -> int:
         """How many actions of the run's log are kept already, where it is being compared once more."""
-        return session.action_count or 0 if self._is_due(session) else 0
+        return session.action_count or 0 if is_due(session, self.request) else 0
 
     def _table(self, session: Session, batches: Iterable[Sequence[ActionRecord]]) -> ActionTable:
         """The rows of a log.

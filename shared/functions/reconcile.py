@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import partial
 
 from shared.app import App
-from shared.audit.collector import collected_from
+from shared.audit.collector import note_lost
 from shared.audit.cursor import CURSOR as FEED_CURSOR
 from shared.audit.cursor import all_seven_days, read_feed_cursor
 from shared.audit.feed import OddEntries
@@ -19,7 +19,6 @@ from shared.functions.redrive import redrives
 from shared.functions.sources import Tally, each_source
 from shared.intervals import pieces
 from shared.net.api import NotSubscribed
-from shared.state.journal import BLOB_LOST, Gap
 from shared.state.ledger import BlobStatus, earliest_day
 
 log = logging.getLogger("flowtrail")
@@ -76,19 +75,8 @@ def list_again(app: App, content_type: str, deadline: Deadline, tally: Tally) ->
 
 def give_up_expired(app: App, content_type: str) -> None:
     """Call blobs lost that were listed and never fetched, and that nobody asks for any more."""
-    now = app.clock.now()
-    until = earliest_day(now)
+    until = earliest_day(app.clock.now())
     for entry in app.ledger.pending(content_type, until - LOOKED_BACK, until):
         reason = entry.last_error or "It was listed, and expired before it could be fetched."
-        app.journal.lost(
-            Gap(
-                source=content_type,
-                from_utc=collected_from(entry),
-                to_utc=entry.created_utc,
-                kind=BLOB_LOST,
-                subject=entry.content_id,
-                reason=reason,
-                noticed_utc=now,
-            )
-        )
+        note_lost(app, entry, reason)
         app.ledger.failed(replace(entry, status=BlobStatus.LOST, last_error=reason))

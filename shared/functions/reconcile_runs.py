@@ -12,7 +12,7 @@ from shared.app import App
 from shared.batches import batches, grouped
 from shared.clock import Deadline
 from shared.dataverse.cursor import CURSOR, read_cursor
-from shared.dataverse.sessions import LogStatus, Session, amended
+from shared.dataverse.sessions import AWAITED, Session, amended
 from shared.dataverse.web_api import Query
 from shared.errors import AccessError, Missing
 from shared.functions.intake import Intake, stage_sessions
@@ -29,7 +29,6 @@ log = logging.getLogger("flowtrail")
 PLACE = "reconcile"
 RESERVE_S = 20.0
 LONG_WAITING = timedelta(hours=6)
-AWAITED = (LogStatus.PENDING, LogStatus.FORBIDDEN)
 RECENT_DAYS = 7
 OLDER_DAYS = 30
 ID_PAGE_ROWS = 5000

@@ -19,10 +19,9 @@ from shared.app import App
 from shared.batches import batches, grouped
 from shared.clock import Deadline
 from shared.dataverse.log_messages import LogRequest, read_request
-from shared.dataverse.log_settings import V2
-from shared.dataverse.sessions import LogStatus, Session, amended
+from shared.dataverse.sessions import AWAITED, LogStatus, Session, amended
 from shared.errors import AccessError, Defer, Skip, Unreadable
-from shared.functions.decode_additional_context import AWAITED, span_of, unreadable_name
+from shared.functions.decode_additional_context import is_wanted, span_of, unreadable_name
 from shared.functions.intake import stage_sessions
 from shared.functions.sources import Tally, Work
 from shared.publishing.requests import read_destination
@@ -161,7 +160,7 @@ class _Logs:
         """Put back what may yet be decoded, and give up what has had its chances."""
         found = self.app.register.get_all(self.place.environment_id, self.place.day, self.asked)
         runs = [registered.session for registered in found.values() if registered.session.is_finished]
-        wanted = [run for run in runs if _is_wanted(run, self.asked[run.session_id])]
+        wanted = [run for run in runs if is_wanted(run, self.asked[run.session_id])]
         hopeless = [run for run in wanted if self.asked[run.session_id].redriven >= MOST_TIMES]
         self._put_back(run for run in wanted if run not in hopeless)
         for run in hopeless:
@@ -229,9 +228,3 @@ class _Logs:
                 return
             file.seek(0)
             self.app.storage.blobs.put(Container.RAW, unreadable_name(run), file)
-
-
-def _is_wanted(run: Session, request: LogRequest) -> bool:
-    """Whether a message still has something to do: it may have lain long, and the log come another way."""
-    late = request.recheck and run.log_version == V2 and run.log_status == LogStatus.LOADED
-    return request.again or late or run.log_status in AWAITED

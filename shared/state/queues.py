@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
-from azure.storage.queue import QueueServiceClient, TextBase64EncodePolicy
+from azure.storage.queue import QueueMessage, QueueServiceClient, TextBase64EncodePolicy
 
 from shared.state.names import Queue
 
@@ -78,16 +78,18 @@ class Queues:
 
     def oldest(self, queue: str) -> datetime | None:
         """When the oldest of the messages in front was sent; none if none is there to be taken now."""
-        try:
-            found = self._client.get_queue_client(queue).peek_messages(max_messages=MOST_PEEKED)
-        except ResourceNotFoundError:
-            return None
-        return min((message.inserted_on for message in found if message.inserted_on), default=None)
+        sent = (message.inserted_on for message in self._in_front(queue))
+        return min(filter(None, sent), default=None)
 
     def ready(self, queue: str) -> bool:
         """Whether it holds as many messages that can be taken now as one look shows."""
-        found = self._client.get_queue_client(queue).peek_messages(max_messages=MOST_PEEKED)
-        return len(found) >= MOST_PEEKED
+        return len(self._in_front(queue)) >= MOST_PEEKED
+
+    def _in_front(self, queue: str) -> Sequence[QueueMessage]:
+        try:
+            return self._client.get_queue_client(queue).peek_messages(max_messages=MOST_PEEKED)
+        except ResourceNotFoundError:
+            return []
 
     def create_missing(self, queues: tuple[Queue, ...]) -> None:
         present = {queue.name for queue in self._client.list_queues()}
