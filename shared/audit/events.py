@@ -6,7 +6,7 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from types import MappingProxyType
@@ -48,6 +48,9 @@ SUCCESS: Mapping[str, bool] = MappingProxyType(
 
 ANALYTICS = "powerplatform.analytics."
 RESOURCE = ANALYTICS + "resource."
+APP_ID = RESOURCE + "power_app.id"
+APP_NAME = RESOURCE + "power_app.display_name"
+CONNECTION_ID = RESOURCE + "connection.id"
 API_POLICY = RESOURCE + "tenant.governance.api_policy."
 KIND_OF_GROUP: Mapping[str, str] = MappingProxyType(
     {
@@ -79,63 +82,28 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 class _Record:
     """A record under hand: its members, its properties and the JSON text that older records keep beside them.
 
-    `used` are the names whose values a column holds.
+    What a column takes leaves the record; what is left in the end is what no column holds.
     """
 
     members: dict[str, Any]
     properties: dict[str, Any]
     additional: dict[str, Any]
-    used: set[str] = field(default_factory=set[str])
-
-    def member(self, *names: str) -> str | None:
-        return _first(self.members, names, self.used)
-
-    def property(self, *names: str) -> str | None:
-        return _first(self.properties, names, self.used) if self.properties else None
-
-    def more(self, *names: str) -> str | None:
-        return _first(self.additional, names, self.used) if self.additional else None
-
-    def rest(self, held: set[str]) -> dict[str, Any]:
-        """Everything that no column holds, under its own name; `held` are the columns' texts, in lower case."""
-        rest = _unused(self.members, self.used, held)
-        if self.properties:
-            del rest["PropertyCollection"]
-            if properties := _unused(self.properties, self.used, held):
-                rest["PropertyCollection"] = properties
-        if self.additional and not _unused(self.additional, self.used, held):
-            rest.pop("AdditionalInfo", None)
-        return rest
+    additional_info: Any
 
 
-def _unused(values: dict[str, Any], used: set[str], held: set[str]) -> dict[str, Any]:
-    return {
-        name: value
-        for name, value in values.items()
-        if name not in used and (value.strip().lower() not in held if type(value) is str else _tells(value))
-    }
-
-
-def _first(values: dict[str, Any], names: tuple[str, ...], used: set[str]) -> str | None:
-    """The first of some values that holds something, as text; one that has to be cut does not count as used."""
-    for name in names:
-        if value := values.get(name):
-            text = value.strip() if type(value) is str else _text(value)
-        elif value is None or value == "":
-            continue
-        else:
-            text = _text(value)
-        if text:
-            if len(text) > LONGEST_TEXT:
-                return text[:LONGEST_TEXT]
-            used.add(name)
-            return text
-    return None
-
-
-def _tells(value: Any) -> bool:
-    """Whether a value that is no text says anything."""
-    return bool(value) or value is False or type(value) in (int, float)
+def _take(values: dict[str, Any], name: str) -> str | None:
+    """A value as text. One that has to be cut, and one of several under the same name, also stays where it was."""
+    value = values.get(name)
+    if value is None:
+        return None
+    text = value.strip() if type(value) is str else _text(value)
+    if not text:
+        return None
+    if len(text) > LONGEST_TEXT:
+        return text[:LONGEST_TEXT]
+    if type(value) is not list:
+        del values[name]
+    return text
 
 
 def read_event(raw: bytes, blob: ContentBlob, now: datetime) -> dict[str, Any]:
@@ -147,51 +115,70 @@ def read_event(raw: bytes, blob: ContentBlob, now: datetime) -> dict[str, Any]:
         Unreadable: it is no JSON object.
     """
     record = _record(raw)
-    group, operation = named(record.member("Operation") or "")
-    event_id = (record.member("Id") or _stand_in_id(raw)).lower()
-    flow = _flow(record)
-    resource_type, resource_id, resource_name = _resource(record, flow[1], group)
+    members, properties, more = record.members, record.properties, record.additional
+    is_unified = any(properties)
+    group, operation = named(_take(members, "Operation") or "")
+    event_id = (_take(members, "Id") or _stand_in_id(raw)).lower()
+    environment_id, flow_id = _flow(members)
+    app_id = _id(properties.get(APP_ID) or members.get("AppName"))
+    connector_id, policy_id = _connector_id(record), _take(more, "policyId")
+    resource_type, resource_id, resource_name = _resource(record, flow_id, policy_id, group)
+    is_success, result = _result(record)
     row: dict[str, Any] = {
         "event_id": event_id,
-        "created_utc": parse_utc(record.member("CreationTime")) or blob.created,
-        "workload": record.member("Workload"),
-        "record_type": _record_type(record),
+        "created_utc": _created(members) or blob.created,
+        "workload": _take(members, "Workload"),
+        "record_type": _record_type(members),
         "operation": operation,
         "operation_group": group,
-        **_result(record),
-        **_actor(record),
-        "environment_id": _id(
-            record.property(RESOURCE + "environment.id")
-            or record.member("EnvironmentId")
-            or flow[0]
-            or record.more("environmentName", "EnvironmentName")
+        "is_success": is_success,
+        "result": result,
+        "user_id": _lower(
+            _take(properties, "enduser.principal_name")
+            or _take(members, "UserUPN")
+            or _take(members, "UserUpn")
+            or _take(members, "UserId")
         ),
-        "environment_name": record.property(RESOURCE + "environment.name"),
+        "user_key": _id(_take(members, "UserKey")),
+        "user_type": _user_type(members),
+        "client_ip": address(_take(properties, "enduser.ip_address") or _take(members, "ClientIP")),
+        "environment_id": _id(
+            _take(properties, RESOURCE + "environment.id")
+            or _take(members, "EnvironmentId")
+            or environment_id
+            or _take(more, "environmentName")
+            or _take(more, "EnvironmentName")
+        ),
+        "environment_name": _take(properties, RESOURCE + "environment.name"),
         "resource_type": resource_type,
         "resource_id": resource_id,
         "resource_name": resource_name,
-        "app_id": _id(record.properties.get(RESOURCE + "power_app.id") or record.members.get("AppName")),
-        "flow_id": _id(flow[1] or record.property(RESOURCE + "cloud_flow.id")),
-        "connector_id": _connector_id(record, resource_type, resource_id),
-        "policy_id": _id(record.more("policyId")) or (resource_id if group == DATA_POLICY else None),
-        "target_user": _user(
-            record.property("targetuser.id", RESOURCE + "principal.name", RESOURCE + "principal.id")
-            or record.member("RecipientUPN")
-            or record.more("targetObjectId")
+        "app_id": app_id,
+        "flow_id": _id(flow_id or _take(properties, RESOURCE + "cloud_flow.id")),
+        "connector_id": connector_id or (resource_id if resource_type == CONNECTOR else None),
+        "policy_id": _id(policy_id) or (resource_id if group == DATA_POLICY else None),
+        "target_user": _lower(
+            _take(properties, "targetuser.id")
+            or _take(properties, RESOURCE + "principal.name")
+            or _take(properties, RESOURCE + "principal.id")
+            or _take(members, "RecipientUPN")
+            or _take(more, "targetObjectId")
         ),
-        "permission": record.property(RESOURCE + "permission_type", RESOURCE + "role.name")
-        or record.member("SharingPermission")
-        or record.more("permissionType"),
+        "permission": _take(properties, RESOURCE + "permission_type")
+        or _take(properties, RESOURCE + "role.name")
+        or _take(members, "SharingPermission")
+        or _take(more, "permissionType"),
         "correlation_id": _id(
-            record.property(ANALYTICS + "correlation.id", RESOURCE + "telemetry_correlation.id")
-            or record.member("CorrelationId")
+            _take(properties, ANALYTICS + "correlation.id")
+            or _take(properties, RESOURCE + "telemetry_correlation.id")
+            or _take(members, "CorrelationId")
         )
-        or (event_id if group in KIND_OF_GROUP and not record.properties else None),
+        or (event_id if group in KIND_OF_GROUP and not is_unified else None),
         "content_id": blob.content_id,
         "content_created_utc": blob.created,
         "ingested_utc": now,
     }
-    row["details"] = _encode(record.members).decode() if group == OTHER else _details(record, row)
+    row["details"] = _encode(_decode(raw)).decode() if group == OTHER else _details(record, row)
     return row
 
 
@@ -203,12 +190,14 @@ def _record(raw: bytes) -> _Record:
     if not isinstance(members, dict):
         raise Unreadable("the record is no JSON object")
     known = cast("dict[str, Any]", members)
-    collection, additional = known.get("PropertyCollection"), known.get("AdditionalInfo")
-    return _Record(
-        known,
-        _properties(collection) if collection else {},
-        _json_object(additional) if additional else {},
-    )
+    collection, info = known.get("PropertyCollection"), known.get("AdditionalInfo")
+    properties = _properties(collection) if collection else {}
+    additional = _json_object(info) if info else {}
+    if properties:
+        del known["PropertyCollection"]
+    if additional:
+        del known["AdditionalInfo"]
+    return _Record(known, properties, additional, info)
 
 
 def _properties(collection: Any) -> dict[str, Any]:
@@ -226,7 +215,7 @@ def _odd_properties(collection: Any) -> dict[str, Any]:
         pair = cast("dict[str, Any]", item) if isinstance(item, dict) else {}
         name, value = pair.get("Name"), pair.get("Value")
         if not isinstance(name, str):
-            continue
+            name, value = "", item
         name = name.lower()
         known = properties.get(name)
         properties[name] = value if known is None or known == value else [*_list(known), value]
@@ -246,78 +235,83 @@ def _json_object(value: Any) -> dict[str, Any]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
-def _flow(record: _Record) -> tuple[str | None, str | None]:
+def _created(members: dict[str, Any]) -> datetime | None:
+    created = parse_utc(members.get("CreationTime"))
+    if created:
+        del members["CreationTime"]
+    return created
+
+
+def _flow(members: Mapping[str, Any]) -> tuple[str | None, str | None]:
     """Ids of environment and flow, which a flow's record holds only inside an address."""
-    url = record.members.get("FlowDetailsUrl")
+    url = members.get("FlowDetailsUrl")
     found = FLOW_URL.search(url) if isinstance(url, str) else None
     return (found[1], found[2]) if found else (None, None)
 
 
-def _record_type(record: _Record) -> int | None:
-    number = record_type(record.members.get("RecordType"))
+def _record_type(members: dict[str, Any]) -> int | None:
+    number = record_type(members.get("RecordType"))
     if not 0 <= number < 1 << 31:
         return None
-    record.used.add("RecordType")
+    del members["RecordType"]
     return number
 
 
-def _result(record: _Record) -> dict[str, Any]:
-    successful = record.property(ANALYTICS + "operation.is_successful")
-    result = record.member("ResultStatus") or record.property(API_POLICY + "operation_result")
-    return {"is_success": SUCCESS.get((successful or result or "").lower()), "result": result}
+def _user_type(members: dict[str, Any]) -> str | None:
+    user_type = members.get("UserType")
+    if type(user_type) is not int or not 0 <= user_type < len(USER_TYPES):
+        return None
+    del members["UserType"]
+    return USER_TYPES[user_type]
 
 
-def _actor(record: _Record) -> dict[str, Any]:
-    user_type = record.members.get("UserType")
-    known = type(user_type) is int and 0 <= user_type < len(USER_TYPES)
-    if known:
-        record.used.add("UserType")
-    return {
-        "user_id": _user(
-            record.property("enduser.principal_name")
-            or record.member("UserUPN", "UserUpn")
-            or record.member("UserId")
-        ),
-        "user_key": _id(record.member("UserKey")),
-        "user_type": USER_TYPES[cast("int", user_type)] if known else None,
-        "client_ip": address(record.property("enduser.ip_address") or record.member("ClientIP")),
-    }
+def _result(record: _Record) -> tuple[bool | None, str | None]:
+    """Whether it succeeded, and in what words."""
+    successful = _take(record.properties, ANALYTICS + "operation.is_successful")
+    result = _take(record.members, "ResultStatus") or _take(record.properties, API_POLICY + "operation_result")
+    return SUCCESS.get((successful or result or "").lower()), result
 
 
-def _resource(record: _Record, flow_id: str | None, group: str) -> tuple[str | None, str | None, str | None]:
+def _resource(
+    record: _Record, flow_id: str | None, policy_id: str | None, group: str
+) -> tuple[str | None, str | None, str | None]:
     """Type, id and name of what was acted on, from whichever place this kind of record keeps them."""
-    kind = record.property(RESOURCE + "type")
-    name = record.property(RESOURCE + "power_app.display_name", RESOURCE + "display_name")
-    unified = record.property(RESOURCE + "power_app.id", RESOURCE + "connection.id", RESOURCE + "id")
+    properties, members = record.properties, record.members
+    kind = _take(properties, RESOURCE + "type")
+    name = _take(properties, APP_NAME) or _take(properties, RESOURCE + "display_name")
+    unified = _take(properties, APP_ID) or _take(properties, CONNECTION_ID) or _take(properties, RESOURCE + "id")
     if unified:
         return kind, _id(unified), name
-    for own_kind, own_id in _own_resources(record, flow_id, group):
+    for own_kind, own_id in _own_resources(members, flow_id, policy_id, group):
         if own_id:
-            return kind or own_kind, _id(own_id), name or record.member("BotSchemaName", "PrimaryFieldValue")
+            name = name or _take(members, "BotSchemaName") or _take(members, "PrimaryFieldValue")
+            return kind or own_kind, _id(own_id), name
     return kind, None, name
 
 
-def _own_resources(record: _Record, flow_id: str | None, group: str) -> Iterator[tuple[str | None, str | None]]:
+def _own_resources(
+    members: dict[str, Any], flow_id: str | None, policy_id: str | None, group: str
+) -> Iterator[tuple[str | None, str | None]]:
     """Type and id by each kind of older record in turn; what is not looked at stays in the details."""
     yield "CloudFlow", flow_id
-    yield "Bot", record.member("BotId")
-    yield "PowerApp", record.member("AppName")
-    yield "ApiPolicy", record.more("policyId")
-    if record.members.get("EntityId"):
-        yield record.member("EntityName"), record.member("EntityId")
-    yield KIND_OF_GROUP.get(group), record.member("ResourceId")
-    yield None, record.member("ObjectId")
+    yield "Bot", _take(members, "BotId")
+    yield "PowerApp", _take(members, "AppName")
+    yield "ApiPolicy", policy_id
+    if members.get("EntityId"):
+        yield _take(members, "EntityName"), _take(members, "EntityId")
+    yield KIND_OF_GROUP.get(group), _take(members, "ResourceId")
+    yield None, _take(members, "ObjectId")
 
 
-def _connector_id(record: _Record, resource_type: str | None, resource_id: str | None) -> str | None:
-    """The connector, where the record names it: by itself, or in the path of a connection."""
-    if named_one := record.property(RESOURCE + "connector.id"):
+def _connector_id(record: _Record) -> str | None:
+    """The connector, where the record names it: by itself, or in the path of a connection, which is left there."""
+    if named_one := _take(record.properties, RESOURCE + "connector.id"):
         return _id(named_one)
-    for place in (record.properties.get(RESOURCE + "connection.id"), record.members.get("ResourceId")):
+    for place in (record.properties.get(CONNECTION_ID), record.members.get("ResourceId")):
         path = CONNECTOR_PATH.search(place) if isinstance(place, str) else None
         if path:
             return path[1].lower()
-    return resource_id if resource_type == CONNECTOR else None
+    return None
 
 
 @lru_cache(maxsize=4096)
@@ -334,8 +328,8 @@ def address(text: str | None) -> str | None:
         return plain[:LONGEST_TEXT].lower()
 
 
-def _user(text: str | None) -> str | None:
-    return text.strip().lower() or None if text else None
+def _lower(text: str | None) -> str | None:
+    return text.lower() if text else None
 
 
 def _id(value: Any) -> str | None:
@@ -348,12 +342,13 @@ def _id(value: Any) -> str | None:
 
 
 def _text(value: Any) -> str | None:
+    """A value of any kind as text; of several under one name the last."""
     if value is None or value == "":
         return None
     if isinstance(value, list):
         return _text(cast("list[Any]", value)[-1]) if value else None
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return text.strip()[:LONGEST_TEXT] or None
+    return text.strip() or None
 
 
 def _stand_in_id(raw: bytes) -> str:
@@ -363,7 +358,28 @@ def _stand_in_id(raw: bytes) -> str:
 
 def _details(record: _Record, row: Mapping[str, Any]) -> str | None:
     """Everything that no column holds, under its own name, as JSON text."""
-    held = {value.lower() for value in row.values() if type(value) is str and len(value) >= TELLING}
-    held.add("")
-    rest = record.rest(held)
+    held = set(row.values())
+    rest = _untold(record.members, held)
+    if properties := _untold(record.properties, held):
+        rest["PropertyCollection"] = properties
+    if _untold(record.additional, held):
+        rest["AdditionalInfo"] = record.additional_info
     return _encode(rest).decode() if rest else None
+
+
+def _untold(values: Mapping[str, Any], held: set[Any]) -> dict[str, Any]:
+    """The values that say something which none of the columns' texts says already."""
+    return {
+        name: value
+        for name, value in values.items()
+        if (
+            (text := value.strip()) and (len(text) < TELLING or (text not in held and text.lower() not in held))
+            if type(value) is str
+            else _tells(value)
+        )
+    }
+
+
+def _tells(value: Any) -> bool:
+    """Whether a value that is no text says anything."""
+    return bool(value) or value is False or type(value) in (int, float)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support import NOON
 
 from shared.audit.blob import select
@@ -111,6 +114,49 @@ def test_a_workload_that_is_not_wanted_is_not_kept_by_its_type() -> None:
 def test_what_is_no_record_is_set_aside_alone() -> None:
     selection = select(b'[{"Workload":"PowerApps"}, 5, null, "x", {"Workload":"Teams"}]', WORKLOADS)
     assert (len(selection.kept), selection.failed, selection.records) == (1, [b"5", b"null", b'"x"'], 5)
+
+
+SAYINGS = st.one_of(
+    st.none(),
+    st.integers(),
+    st.sampled_from(["},{", '"Id":', "[{", '}]"', "\\"]),
+    st.lists(st.fixed_dictionaries({"Id": st.text(max_size=3), "x": st.text(max_size=9)}), max_size=2),
+)
+RECORDS = st.dictionaries(st.sampled_from(["a", "b", "Id", "id", "Workload", "PropertyCollection"]), SAYINGS)
+
+
+@given(
+    before=st.lists(RECORDS, max_size=12),
+    behind=st.lists(RECORDS, max_size=12),
+    wanted=RECORDS,
+    separators=st.sampled_from([(",", ":"), (" ,\n", " : ")]),
+    ids=st.booleans(),
+)
+def test_a_wanted_record_is_cut_out_as_it_was_received(
+    before: list[Any], behind: list[Any], wanted: dict[str, Any], separators: tuple[str, str], ids: bool
+) -> None:
+    """Whatever its neighbours hold, and whether or not all of them have the ids by which it is found."""
+
+    def written(record: Any) -> str:
+        return json.dumps({"Id": "1"} | record if ids else record, separators=separators)
+
+    def with_workload(record: dict[str, Any], workload: str) -> dict[str, Any]:
+        return record | {"Workload": workload, "PropertyCollection": []}
+
+    others = [[written(with_workload(record, "Exchange")) for record in records] for records in (before, behind)]
+    ours = written(with_workload(wanted, "PowerApps"))
+    body = " [ " + separators[0].join([*others[0], ours, *others[1]]) + " ] "
+    selection = select(body.encode(), WORKLOADS)
+    assert selection.kept == [ours.encode()]
+    assert selection.dropped == Counter({"Exchange": len(before) + len(behind)} if before or behind else {})
+
+
+def test_many_records_among_others_come_in_their_order() -> None:
+    records = [
+        {"Id": str(at), "Workload": "PowerApps" if at in (0, 40, 41, 99) else "Exchange"} for at in range(100)
+    ]
+    kept_ones = select(json.dumps(records).encode(), WORKLOADS).kept
+    assert [json.loads(record)["Id"] for record in kept_ones] == ["0", "40", "41", "99"]
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"<html>", b'[{"a":1}', b"[" * 100_000])
@@ -239,6 +285,36 @@ def test_a_property_that_comes_twice_keeps_both_values() -> None:
     record = unified(resource__type="PowerApp")
     record["PropertyCollection"] += [{"Name": "extra", "Value": "one"}, {"Name": "Extra", "Value": "two"}]
     assert json.loads(row(record)["details"])["PropertyCollection"]["extra"] == ["one", "two"]
+
+
+def test_of_several_values_none_is_lost() -> None:
+    """A column holds one value; the others must be somewhere."""
+    record = unified(operation__is_successful="True", resource__environment__name="Berlin")
+    record["PropertyCollection"] += [
+        {"Name": "powerplatform.analytics.resource.environment.name", "Value": "Hamburg"},
+        "no pair",
+    ]
+    read = row(record | {"ResultStatus": ["Succeeded", "PartiallySucceeded"]})
+    details = json.loads(read["details"])
+    assert (read["environment_name"], read["result"]) == ("Hamburg", "PartiallySucceeded")
+    assert details["PropertyCollection"] == {
+        "powerplatform.analytics.resource.environment.name": ["Berlin", "Hamburg"],
+        "": "no pair",
+    }
+    assert details["ResultStatus"] == ["Succeeded", "PartiallySucceeded"]
+
+
+def test_a_time_that_is_none_stays_in_the_details() -> None:
+    read = row(unified() | {"CreationTime": "yesterday"})
+    assert read["created_utc"] == NOON
+    assert json.loads(read["details"])["CreationTime"] == "yesterday"
+
+
+def test_a_long_value_that_is_no_text_stays_whole_in_the_details() -> None:
+    long_one = {"list": ["x"] * 2000}
+    read = row(unified() | {"ResultStatus": long_one})
+    assert len(read["result"]) == 4000
+    assert json.loads(read["details"])["ResultStatus"] == long_one
 
 
 def test_a_text_that_is_cut_stays_whole_in_the_details() -> None:
