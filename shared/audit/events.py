@@ -215,7 +215,7 @@ def _odd_properties(collection: Any) -> dict[str, Any]:
         pair = cast("dict[str, Any]", item) if isinstance(item, dict) else {}
         name, value = pair.get("Name"), pair.get("Value")
         if not isinstance(name, str):
-            name, value = "", item
+            name, value = "", cast("Any", item)
         name = name.lower()
         known = properties.get(name)
         properties[name] = value if known is None or known == value else [*_list(known), value]
