@@ -183,25 +183,29 @@ class Forgetting:
     def _published(self) -> None:
         for item in self.blobs.list(Container.POWERBI):
             place = destination_of(item.name)
-            if place is None or place.table.name in DERIVED or not self._holds(Container.POWERBI, item, place):
+            if place is None or place.table.name in DERIVED or not self._published_holds(item, place):
                 continue
             if self.apply:
                 with suppress(Conflict), self._leased(place) as lease:  # the next pass looks at it again
                     self._rewrite(item.name, place, lease)
 
     def _staged(self) -> None:
-        for place, items in Staging(self.blobs).waiting().items():
+        staging = Staging(self.blobs)
+        for place, items in staging.waiting().items():
             for item in items:
-                self._holds(Container.STAGING, item, place)
+                with suppress(Conflict):  # published meanwhile: the next pass finds it there
+                    self._holds("staged", place, staging.read(place, [item]))
 
-    def _holds(self, container: Container, item: BlobItem, place: Destination) -> bool:
-        """Whether a file holds something; its rows are counted."""
+    def _published_holds(self, item: BlobItem, place: Destination) -> bool:
         with spool() as file:
-            if self.blobs.copy_into(container, item.name, file) is None:
+            if self.blobs.copy_into(Container.POWERBI, item.name, file) is None:
                 return False
             file.seek(0)
-            number = sum(self._counted(place, rows) for rows in _groups(place, file))
-        kind = "published" if container == Container.POWERBI else "staged"
+            return self._holds("published", place, _groups(place, file))
+
+    def _holds(self, kind: str, place: Destination, parts: Iterable[pa.Table]) -> bool:
+        """Whether a file holds something; its rows are counted."""
+        number = sum(self._counted(place, rows) for rows in parts)
         self.findings.add(f"{kind} {place.table.name}", number)
         return number > 0
 

@@ -102,11 +102,17 @@ def merge(rule: MergeRule, published: Published, staged: Sequence[pa.Table]) -> 
     return Merged(rule, new, pc.unique(_identities(rule, new))) if new.num_rows else None
 
 
+def together(rule: MergeRule, staged: Sequence[pa.Table]) -> pa.Table:
+    """Staged tables as one, which merges as they do one by one."""
+    return _last_sets(rule, staged) if rule.keep is Keep.LAST_SET else pa.concat_tables(list(staged))
+
+
 def _without_repeats(rule: MergeRule, staged: Sequence[pa.Table]) -> pa.Table:
     """The staged rows with one row for each identity; for sets, with the rows of one file for each."""
+    rows = together(rule, staged)
     if rule.keep is Keep.LAST_SET:
-        return _last_sets(rule, staged)
-    rows = pa.concat_tables(list(staged)).unify_dictionaries()
+        return rows
+    rows = rows.unify_dictionaries()
     direction = "ascending" if rule.keep is Keep.LEAST else "descending"
     rows = rows.take(pc.sort_indices(_order(rule, rows), sort_keys=[("order", direction)]))
     positions = pa.Table.from_pydict(

@@ -41,14 +41,14 @@ def write_rows(table: Table, parts: Iterable[pa.Table], sink: IO[bytes]) -> int:
 def read_rows(table: Table, source: IO[bytes], columns: list[str] | None = None) -> pa.Table:
     """All rows, with the exact types of the schema; a column that an older file lacks is empty."""
     with pq.ParquetFile(source) as file:
-        return _conformed(arrow_schema(table), file.read(columns), columns)
+        return conformed(arrow_schema(table), file.read(columns), columns)
 
 
 def iter_rows(table: Table, source: IO[bytes], columns: list[str] | None = None) -> Iterator[pa.Table]:
     """The same, one row group at a time."""
     with pq.ParquetFile(source) as file:
         for group in range(file.metadata.num_row_groups):
-            yield _conformed(arrow_schema(table), file.read_row_group(group, columns), columns)
+            yield conformed(arrow_schema(table), file.read_row_group(group, columns), columns)
 
 
 def read_encoded(table: Table, source: IO[bytes]) -> pa.Table:
@@ -69,7 +69,7 @@ class RowGroups:
 
     def read(self, number: int, columns: Sequence[str] | None = None) -> pa.Table:
         found = self._file.read_row_group(number, columns and list(columns), use_threads=False)
-        return _conformed(_encoded_schema(self._table), found, columns)
+        return conformed(_encoded_schema(self._table), found, columns)
 
     def is_full(self, number: int) -> bool:
         """Whether it holds enough to be left as it is."""
@@ -84,7 +84,21 @@ class RowGroups:
 
 def encoded(table: Table, rows: pa.Table) -> pa.Table:
     """Rows with their labels as dictionaries."""
-    return rows if rows.schema == _encoded_schema(table) else _conformed(_encoded_schema(table), rows, None)
+    return conformed(_encoded_schema(table), rows, None)
+
+
+def gathered(parts: Iterable[pa.Table]) -> Iterator[list[pa.Table]]:
+    """The same tables in groups that are neither tiny nor, unless one alone is, too large for the memory."""
+    held: list[pa.Table] = []
+    rows = size = 0
+    for part in parts:
+        rows, size = rows + part.num_rows, size + part.nbytes
+        if held and (rows > ROW_GROUP_ROWS or size > ROW_GROUP_BYTES):
+            yield held
+            held, rows, size = [], part.num_rows, part.nbytes
+        held.append(part)
+    if rows:
+        yield held
 
 
 def ahead(items: Iterable[Item]) -> Iterator[Item]:
@@ -140,24 +154,21 @@ def _writer(table: Table, sink: IO[bytes]) -> Any:
 
 
 def _row_groups(table: Table, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows in groups that are neither tiny nor too large for the memory."""
-    held: list[pa.Table] = []
-    rows = size = 0
-    for part in chain.from_iterable(_pieces(table, encoded(table, part)) for part in parts):
-        held.append(part)
-        rows, size = rows + part.num_rows, size + part.nbytes
-        if rows >= ROW_GROUP_ROWS or size >= ROW_GROUP_BYTES:
-            yield pa.concat_tables(held).unify_dictionaries()
-            held, rows, size = [], 0, 0
-    if rows:
+    pieces = chain.from_iterable(_pieces(table, encoded(table, part)) for part in parts)
+    for held in gathered(pieces):
         yield pa.concat_tables(held).unify_dictionaries()
 
 
-def _pieces(table: Table, part: pa.Table) -> Iterator[pa.Table]:
-    """A table, or what it is cut into if it alone is more than a row group.
+def _pieces(table: Table, rows: pa.Table) -> Iterator[pa.Table]:
+    """What rows consist of, and what such a part is cut into if it alone is more than a row group.
 
     A row group is written with the whole of each dictionary, so every piece gets its own.
     """
+    for batch in rows.to_batches():
+        yield from _cut(table, pa.Table.from_batches([batch]))
+
+
+def _cut(table: Table, part: pa.Table) -> Iterator[pa.Table]:
     groups = max(-(-part.num_rows // ROW_GROUP_ROWS), -(-part.nbytes // ROW_GROUP_BYTES))
     if groups <= 1 or part.num_rows <= 1:
         yield part
@@ -167,7 +178,10 @@ def _pieces(table: Table, part: pa.Table) -> Iterator[pa.Table]:
         yield encoded(table, part.slice(first, rows).cast(arrow_schema(table)))
 
 
-def _conformed(schema: pa.Schema, found: pa.Table, columns: Sequence[str] | None) -> pa.Table:
+def conformed(schema: pa.Schema, found: pa.Table, columns: Sequence[str] | None) -> pa.Table:
+    """Rows in the columns of a schema; one that they lack is empty."""
+    if columns is None and found.schema == schema:
+        return found
     names = list(columns or schema.names)
     wanted = pa.schema([schema.field(name) for name in names])
     for name in names:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import pyarrow as pa
 
@@ -14,16 +13,15 @@ from shared.publishing.derived import DERIVED, Derivations
 from shared.publishing.dimensions import stage_unknown_members
 from shared.publishing.forgotten import ForgottenPeople
 from shared.publishing.layout import HOURS, Layout, day_name, hour_name, of_hour
-from shared.publishing.parquet import read_encoded, read_rows, rows_of, write_rows
+from shared.publishing.merge import RULES, together
+from shared.publishing.parquet import encoded, gathered, read_encoded, read_rows, rows_of, write_rows
 from shared.publishing.rewriting import rewrite
 from shared.publishing.staging import Destination, Staging, spool
 from shared.schema import Table
 from shared.state.blobs import BlobItem, Blobs, Lease
 from shared.state.names import Container
 
-MOST_STAGED_BYTES = 16 * 1024 * 1024  # compressed; repetitive text takes twenty times as much in memory
-MOST_STAGED_MEMORY_BYTES = 128 * 1024 * 1024
-MOST_STAGED_FILES = 2_000
+MOST_STAGED_BYTES = 128 * 1024 * 1024  # in memory; a staged file is compressed
 MOST_CONFLICTS = 5
 
 
@@ -35,6 +33,15 @@ class Publication:
     rows_new: int = 0
     files_written: int = 0
     next: tuple[Destination, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Staged:
+    """The rows of some staged files, in few tables."""
+
+    items: Sequence[BlobItem]
+    rows: int
+    tables: Sequence[pa.Table]
 
 
 @dataclass(frozen=True)
@@ -61,27 +68,33 @@ class Publisher:
                 return Publication(files_written=moved)
             if destination.table.name in DERIVED:
                 return self._derive(destination, items)
-            tables = self._read_staged(destination, items)
-            now = items[: len(tables)]
-            tables = self.forgotten.applied(destination.table, tables)
+            staged = self._read_staged(destination, items)
+            tables = self.forgotten.applied(destination.table, staged.tables)
             members = stage_unknown_members(self.blobs, self.staging, destination.table, tables)
             reached = self.derivations.note_runs(destination, tables)
             merged = [self._publish_file(*part, lease) for part in self._parts(destination, tables)]
             derived = self.derivations.mark_days(reached, destination)
-            self.staging.discard(now)
+            self.staging.discard(staged.items)
             return Publication(
-                rows_staged=sum(table.num_rows for table in tables),
+                rows_staged=staged.rows,
                 rows_new=sum(rows.num_rows for rows in merged if rows is not None),
                 files_written=moved + sum(rows is not None for rows in merged),
-                next=(*members, *derived, *([destination] if len(items) > len(now) else [])),
+                next=(*members, *derived, *([destination] if len(items) > len(staged.items) else [])),
             )
 
-    def _read_staged(self, destination: Destination, items: Sequence[BlobItem]) -> list[pa.Table]:
-        """The rows of the first staged files, as many as memory holds: each further round writes a file anew."""
-        tables: list[pa.Table] = []
-        while len(tables) < len(items) and sum(table.nbytes for table in tables) < MOST_STAGED_MEMORY_BYTES:
-            tables += self.staging.read(destination, _first_batch(items[len(tables) :]))
-        return tables
+    def _read_staged(self, destination: Destination, items: Sequence[BlobItem]) -> _Staged:
+        """The first staged files, as many as memory holds: each further round writes a day's file anew.
+
+        Many small tables would cost more at every further step than putting them together costs here.
+        """
+        table, tables = destination.table, list[pa.Table]()
+        files = rows = 0
+        for held in gathered(self.staging.read(destination, items)):
+            tables.append(encoded(table, together(RULES[table.name], held).combine_chunks()))
+            files, rows = files + len(held), rows + sum(part.num_rows for part in held)
+            if sum(part.nbytes for part in tables) >= MOST_STAGED_BYTES:
+                break
+        return _Staged(items[:files], rows, tables)
 
     def _arrange(self, destination: Destination, lease: Lease) -> int:
         """Give a day the wanted grain; the hours that an earlier move left behind are merged into its file."""
@@ -171,10 +184,3 @@ class Publisher:
 
 def lock_name(destination: Destination) -> str:
     return f"locks/{destination.folder}lock"
-
-
-def _first_batch(items: Sequence[BlobItem]) -> list[BlobItem]:
-    """As many staged files as fit in memory at once, at least one."""
-    sizes = accumulate(item.size for item in items)
-    fitting = sum(size <= MOST_STAGED_BYTES for size in sizes)
-    return list(items[: max(1, min(fitting, MOST_STAGED_FILES))])

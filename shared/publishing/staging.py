@@ -1,21 +1,26 @@
-"""Rows waiting to be published: small files under names that tell what they hold."""
+"""Rows waiting to be published: small files under names that tell what they hold.
+
+They are Arrow files. Older versions staged Parquet files, which are still read.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
+from itertools import accumulate
 from typing import IO
 
 import pyarrow as pa
 
 from shared.batches import grouped
-from shared.errors import Conflict
-from shared.publishing.parquet import read_encoded, rows_of, write_rows
+from shared.errors import Conflict, Unreadable
+from shared.publishing.arrow_file import read_arrow, write_arrow
+from shared.publishing.parquet import read_rows, rows_of
 from shared.schema import TABLES, Table
 from shared.state.blobs import BlobItem, Blobs
 from shared.state.names import Container
@@ -24,7 +29,11 @@ from shared.times import parse_day
 
 IN_MEMORY_BYTES = 16 * 1024 * 1024
 READERS = 8
-PATH = re.compile(r"(?P<table>[a-z_]+)/(?:date=(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})/)?[^/]+\.parquet")
+FETCHED_AT_ONCE_BYTES = 16 * 1024 * 1024
+FETCHED_AT_ONCE = 2_000
+ARROW, PARQUET = ".arrow", ".parquet"
+STAGED = (ARROW, PARQUET)
+PATH = re.compile(r"(?P<table>[a-z_]+)/(?:date=(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})/)?[^/]+(?P<ending>\.[a-z]+)")
 
 
 @dataclass(frozen=True)
@@ -49,10 +58,10 @@ class Staging:
         `holds` says what they were made from; its hash is the name, so that a repeat overwrites itself.
         """
         with spool() as file:
-            rows = write_rows(destination.table, parts, file)
+            rows = write_arrow(destination.table, parts, file)
             if rows:
                 file.seek(0)
-                self.blobs.put(Container.STAGING, f"{destination.folder}{_digest(holds)}.parquet", file)
+                self.blobs.put(Container.STAGING, f"{destination.folder}{_digest(holds)}{ARROW}", file)
         return rows
 
     def mark(self, destination: Destination, source: str) -> None:
@@ -61,33 +70,40 @@ class Staging:
 
     def waiting(self) -> dict[Destination, list[BlobItem]]:
         """All staged files by destination."""
-        found = ((destination_of(item.name), item) for item in self.blobs.list(Container.STAGING))
+        found = ((destination_of(item.name, STAGED), item) for item in self.blobs.list(Container.STAGING))
         by_destination = grouped(found, lambda pair: pair[0])
         return {place: [item for _, item in pairs] for place, pairs in by_destination.items() if place}
 
     def waiting_for(self, destination: Destination) -> list[BlobItem]:
         """The staged files of one destination, in the order in which they were staged."""
         items = self.blobs.list(Container.STAGING, destination.folder)
-        mine = (item for item in items if destination_of(item.name) == destination)
+        mine = (item for item in items if destination_of(item.name, STAGED) == destination)
         return sorted(mine, key=lambda item: (item.modified_utc, item.name))
 
-    def read(self, destination: Destination, items: list[BlobItem]) -> list[pa.Table]:
-        """The rows of staged files, one table for each, labels as dictionaries.
+    def read(self, destination: Destination, items: Sequence[BlobItem]) -> Iterator[pa.Table]:
+        """The rows of staged files, one table for each; some files are fetched ahead.
 
         Raises:
             Conflict: somebody else has published and deleted one.
+            Unreadable: one is damaged, or none of ours.
         """
         with InvocationThreads(READERS) as pool:
-            return list(pool.map(partial(self._read, destination.table), items))
+            for batch in _fetched_at_once(items):
+                for item, content in zip(batch, pool.map(self._content, batch), strict=True):
+                    yield _rows(destination.table, item.name, content)
 
-    def _read(self, table: Table, item: BlobItem) -> pa.Table:
-        with spool() as file:
-            if self.blobs.copy_into(Container.STAGING, item.name, file) is None:
-                raise Conflict(f"{item.name} was published by somebody else")
-            file.seek(0)
-            return read_encoded(table, file)
+    def _content(self, item: BlobItem) -> IO[bytes]:
+        if item.size > FETCHED_AT_ONCE_BYTES:
+            file = spool()
+            found = self.blobs.copy_into(Container.STAGING, item.name, file)
+        else:
+            found = self.blobs.get(Container.STAGING, item.name)
+            file = io.BytesIO(found or b"")
+        if found is None:
+            raise Conflict(f"{item.name} was published by somebody else")
+        return file
 
-    def discard(self, items: list[BlobItem]) -> None:
+    def discard(self, items: Sequence[BlobItem]) -> None:
         """Delete staged files that have been published, the oldest first, unless they were replaced meanwhile.
 
         The order matters: after a crash in between, an older version of a log must not be the one that is left.
@@ -101,16 +117,35 @@ def spool() -> IO[bytes]:
     return tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)
 
 
-def destination_of(name: str) -> Destination | None:
-    """Where a staged file belongs; `None` for a name that is none of ours."""
+def destination_of(name: str, endings: Collection[str] = (PARQUET,)) -> Destination | None:
+    """Where a file belongs that is published or, with other endings, staged; `None` for none of ours."""
     match = PATH.fullmatch(name)
-    table = TABLES.get(match["table"]) if match else None
+    table = TABLES.get(match["table"]) if match and match["ending"] in endings else None
     if match is None or table is None:
         return None
     try:
         return Destination(table, parse_day(match["day"]) if match["day"] else None)
     except ValueError:  # the thirtieth of February
         return None
+
+
+def _fetched_at_once(items: Sequence[BlobItem]) -> Iterator[Sequence[BlobItem]]:
+    """The files in batches that fit in memory, of at least one."""
+    while items:
+        fitting = sum(size <= FETCHED_AT_ONCE_BYTES for size in accumulate(item.size for item in items))
+        batch = items[: max(1, min(fitting, FETCHED_AT_ONCE))]
+        yield batch
+        items = items[len(batch) :]
+
+
+def _rows(table: Table, name: str, content: IO[bytes]) -> pa.Table:
+    try:
+        return read_arrow(table, content) if name.endswith(ARROW) else read_rows(table, content)
+    except (pa.ArrowException, OSError) as error:
+        raise Unreadable(
+            f"{Container.STAGING}/{name} can't be read, and keeps what is staged beside it from being published. "
+            f"It is damaged, or was put there by somebody else: move it away. ({error})"
+        ) from error
 
 
 def _digest(holds: Iterable[str]) -> str:

@@ -19,7 +19,8 @@ from shared.dataverse.sessions import read_session
 from shared.dataverse.values import ValueRules
 from shared.errors import Unreadable
 from shared.functions.decode_additional_context import _bounded  # pyright: ignore[reportPrivateUsage]
-from shared.publishing.parquet import rows_of, write_rows
+from shared.publishing.arrow_file import write_arrow
+from shared.publishing.parquet import rows_of
 from shared.schema import FACT_AUDIT_EVENT, FACT_FLOW_ACTION
 
 CORPUS = Path(__file__).parents[1] / "corpus"
@@ -53,7 +54,7 @@ def _written(data: bytes, *, repair: bool) -> int:
     try:
         table.extend(_bounded(read_actions(_pieces(data), repair=repair)))
         table.finish()
-        rows = write_rows(FACT_FLOW_ACTION, table.rows(), io.BytesIO())
+        rows = write_arrow(FACT_FLOW_ACTION, table.rows(), io.BytesIO())
         assert rows == table.summary.action_count
         return rows
     finally:
@@ -72,7 +73,7 @@ def read(body: bytes) -> list[dict[str, Any]]:
     """
     reading = read_blob(body, BLOB, WORKLOADS, NOW)
     assert len(reading.rows) == len(reading.kept)
-    assert write_rows(FACT_AUDIT_EVENT, [rows_of(FACT_AUDIT_EVENT, reading.rows)], io.BytesIO()) == len(
+    assert write_arrow(FACT_AUDIT_EVENT, [rows_of(FACT_AUDIT_EVENT, reading.rows)], io.BytesIO()) == len(
         reading.rows
     )
     json.dumps([dict(reading.dropped), dict(reading.unknown)])

@@ -193,9 +193,7 @@ class Stage:
         return [item.name for item in self.app.storage.blobs.list(Container.RAW, prefix)]
 
     def staged(self) -> list[str]:
-        return [
-            item.name for item in self.app.storage.blobs.list(Container.STAGING) if item.name.endswith(".parquet")
-        ]
+        return [item.name for items in self.app.staging.waiting().values() for item in items]
 
     def reconciled(self) -> Reconciliation:
         return reconcile(self.tenant.truth(), self.app)

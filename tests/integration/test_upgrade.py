@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -15,6 +16,8 @@ from local.tenant import Session
 from shared import entry
 from shared.app import App
 from shared.errors import Defer, Stop
+from shared.publishing.parquet import write_rows
+from shared.publishing.staging import ARROW, PARQUET
 from shared.state.blobs import Lease
 from shared.state.checkpoints import STATE_VERSION
 from shared.state.entities import Operation, Write
@@ -81,6 +84,35 @@ def test_a_migration_that_is_cut_short_is_repeated_until_it_is_done(account: str
         ensure_current(stage.app, NEXT)
         assert version(stage) == STATE_VERSION + 1
         assert marked(stage) == [True] * 3
+
+
+@pytest.mark.parametrize("also_anew", [False, True], ids=["by the older version", "by both versions"])
+def test_rows_that_an_older_version_staged_are_published_once(account: str, also_anew: bool) -> None:
+    """It staged Parquet files. Where it died behind that, the newer version stages the same rows once more."""
+    with on_stage(with_runs(bare_world(), *some_runs()), account) as stage:
+        stage.run("poll_flow_sessions")
+        stage.decode()
+        names = stage.staged()
+        stage_as_before(stage, keep=also_anew)
+        assert len(stage.staged()) == len(names) * (2 if also_anew else 1)
+        stage.publish()
+        assert not stage.staged()
+        assert sorted(row["session_id"] for row in stage.rows("fact_flow_session")) == sorted(stage.by_id())
+        actions = [(row["session_id"], row["seq"]) for row in stage.rows("fact_flow_action")]
+        assert len(actions) == len(set(actions)) > 0
+        assert not any(line.lost or line.duplicated for line in stage.reconciled().lines)
+
+
+def stage_as_before(stage: Stage, *, keep: bool) -> None:
+    """Write staged files as older versions did, under the names that they gave them."""
+    blobs = stage.app.storage.blobs
+    for place, items in stage.app.staging.waiting().items():
+        for item in items:
+            with io.BytesIO() as file:
+                write_rows(place.table, stage.app.staging.read(place, [item]), file)
+                blobs.put(Container.STAGING, item.name.replace(ARROW, PARQUET), file.getvalue())
+            if not keep:
+                blobs.delete(Container.STAGING, item.name)
 
 
 def test_one_worker_migrates_at_a_time(account: str) -> None:

@@ -15,7 +15,7 @@ from shared.errors import Unreadable
 from shared.publishing.merge import RULES, merge
 from shared.publishing.parquet import rows_of
 from shared.publishing.requests import body_for, read_destination
-from shared.publishing.staging import Destination, destination_of
+from shared.publishing.staging import STAGED, Destination, destination_of
 from shared.schema import DIM_USER, FACT_AUDIT_EVENT, FACT_FLOW_ACTION, FACT_FLOW_SESSION, Table
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -155,6 +155,7 @@ def test_in_one_go_or_in_two_the_same_is_published(first: list[Any], second: lis
 )
 def test_a_destination_is_found_again(destination: Destination) -> None:
     assert destination_of(f"{destination.folder}abc.parquet") == destination
+    assert [destination_of(f"{destination.folder}abc{ending}", STAGED) for ending in STAGED] == [destination] * 2
     assert read_destination(body_for(destination)) == destination
 
 
@@ -163,6 +164,7 @@ def test_a_destination_is_found_again(destination: Destination) -> None:
     [
         "locks/dim_user/lock",
         "fact_flow_action/readme.txt",
+        "fact_flow_action/date=2026-05-19/abc.arrow",
         "fact_flow_action/date=2026-02-30/abc.parquet",
         "other/date=2026-05-19/x.parquet",
         "fact_flow_action/a/b.parquet",

@@ -1,0 +1,148 @@
+"""Staged files: what is put comes back, by older versions too; what can't be read is told by its name."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import pyarrow as pa
+import pytest
+
+from local.bench.folder_storage import FolderBlobs
+from shared.errors import Conflict, Unreadable
+from shared.publishing import staging
+from shared.publishing.arrow_file import read_arrow, write_arrow
+from shared.publishing.parquet import rows_of, write_rows
+from shared.publishing.staging import ARROW, PARQUET, STAGED, Destination, Staging
+from shared.schema import FACT_FLOW_ACTION, TABLES, Kind, Table, arrow_schema
+from shared.state.blobs import Blobs
+from shared.state.names import Container
+
+DAY = datetime(2026, 5, 19, 12, 30, 15, 123000, UTC)
+PLACE = Destination(FACT_FLOW_ACTION, DAY.date())
+VALUES: dict[Kind, Any] = {
+    Kind.TEXT: "“ü”" * 50,
+    Kind.LABEL: "a label",
+    Kind.INTEGER: -(2**40),
+    Kind.FLAG: True,
+    Kind.INSTANT: DAY,
+    Kind.DAY: date(2026, 5, 19),
+}
+
+
+@pytest.fixture
+def staged(tmp_path: Path) -> Staging:
+    return Staging(cast("Blobs", FolderBlobs(tmp_path)))
+
+
+def actions(session_id: str, count: int = 3) -> pa.Table:
+    rows = [
+        {"session_id": session_id, "seq": seq, "inputs": "{}" * 20, "created_utc": DAY} for seq in range(count)
+    ]
+    return rows_of(FACT_FLOW_ACTION, rows)
+
+
+def written(parts: Sequence[pa.Table], table: Table = FACT_FLOW_ACTION) -> bytes:
+    file = io.BytesIO()
+    assert write_arrow(table, parts, file) == sum(part.num_rows for part in parts)
+    return file.getvalue()
+
+
+def as_parquet(rows: pa.Table) -> bytes:
+    file = io.BytesIO()
+    write_rows(FACT_FLOW_ACTION, [rows], file)
+    return file.getvalue()
+
+
+def put(staged: Staging, name: str, content: bytes) -> None:
+    staged.blobs.put(Container.STAGING, f"{PLACE.folder}{name}", content)
+
+
+def read(staged: Staging) -> list[pa.Table]:
+    return list(staged.read(PLACE, staged.waiting_for(PLACE)))
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=str)
+def test_rows_of_every_table_come_back_as_they_were(table: Table) -> None:
+    full = {column.name: VALUES[column.kind] for column in table.columns}
+    rows = rows_of(table, [full, {}, full])
+    assert read_arrow(table, written([rows], table)).equals(rows)
+
+
+def test_many_small_parts_are_written_as_one() -> None:
+    content = written([actions(f"run-{number}") for number in range(20)])
+    with pa.ipc.open_file(content) as file:
+        assert file.num_record_batches == 1
+        assert file.read_all().num_rows == 60
+
+
+def test_nothing_is_staged_where_there_are_no_rows(staged: Staging) -> None:
+    assert staged.put(PLACE, [], ["nothing"]) == 0
+    assert staged.waiting() == {}
+
+
+def test_a_column_that_an_older_file_lacks_is_empty(staged: Staging) -> None:
+    file, older = io.BytesIO(), actions("a").drop_columns(["self_ms", "status"])
+    with pa.ipc.new_file(file, older.schema) as writer:
+        writer.write_table(older)
+    put(staged, f"a{ARROW}", file.getvalue())
+    (rows,) = read(staged)
+    assert rows.schema == arrow_schema(FACT_FLOW_ACTION)
+    assert rows.column("status").to_pylist() == [None] * 3
+
+
+def test_files_of_both_kinds_are_read_in_the_order_in_which_they_came(staged: Staging) -> None:
+    put(staged, f"b{PARQUET}", as_parquet(actions("first")))
+    put(staged, f"a{ARROW}", written([actions("second")]))
+    items = sorted(staged.waiting_for(PLACE), key=lambda item: item.name, reverse=True)
+    found = [rows.column("session_id").to_pylist()[0] for rows in staged.read(PLACE, items)]
+    assert found == ["first", "second"]
+
+
+def test_a_large_file_is_not_held_in_memory_beside_its_rows(
+    staged: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        put(staged, f"{number}{ARROW}", written([actions(f"run-{number}")]))
+    monkeypatch.setattr(staging, "FETCHED_AT_ONCE_BYTES", 1)
+    monkeypatch.setattr(FolderBlobs, "get", lambda *_: pytest.fail("it was fetched as bytes"))
+    assert sum(rows.num_rows for rows in read(staged)) == 9
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"PAR1",
+        written([actions("a")])[:-20],
+        written([actions("a")])[:300],
+        as_parquet(actions("a"))[:-20],
+        b"\xff" * 4000,
+    ],
+    ids=["empty", "short", "cut at the end", "cut early", "Parquet, cut", "something else"],
+)
+@pytest.mark.parametrize("ending", STAGED)
+def test_a_file_that_cannot_be_read_is_told_by_its_name(staged: Staging, content: bytes, ending: str) -> None:
+    put(staged, f"bad{ending}", content)
+    with pytest.raises(Unreadable, match=f"staging/{PLACE.folder}bad{ending} can't be read.*move it away"):
+        read(staged)
+
+
+def test_a_file_of_other_types_is_told_as_well(staged: Staging) -> None:
+    file, foreign = io.BytesIO(), pa.table({"seq": ["first", "second"]})
+    with pa.ipc.new_file(file, foreign.schema) as writer:
+        writer.write_table(foreign)
+    put(staged, f"foreign{ARROW}", file.getvalue())
+    with pytest.raises(Unreadable, match=f"foreign{ARROW}"):
+        read(staged)
+
+
+def test_a_file_that_was_published_meanwhile_is_a_conflict(staged: Staging) -> None:
+    put(staged, f"a{ARROW}", written([actions("a")]))
+    items = staged.waiting_for(PLACE)
+    staged.discard(items)
+    with pytest.raises(Conflict):
+        list(staged.read(PLACE, items))
