@@ -1,4 +1,7 @@
-"""Decoding action logs to Parquet: from the bytes as they arrive to the bytes that are staged."""
+"""Decoding action logs: from the bytes as they arrive to the bytes that are staged.
+
+The plain ways end at Parquet, so that a second way of the app does as well.
+"""
 
 from __future__ import annotations
 
@@ -100,23 +103,31 @@ def over_file(way: Callable[[Path], object], folder: Path, _stack: ExitStack) ->
 
 
 def flowtrail(content: Path) -> int:
-    """As the app does: pieces of the file, windows, columns, nesting, hidden values, the published encoding."""
+    """As the app does: pieces of the file, windows, columns, nesting, hidden values, the staged form."""
     from shared.dataverse.action_log import read_actions  # noqa: PLC0415 - a rival must not pay for it
+    from shared.publishing.arrow_file import write_arrow  # noqa: PLC0415
 
-    return _write(read_actions(_chunks(content)))
+    return _write(read_actions(_chunks(content)), write_arrow)
 
 
-def _write(batches: Any) -> int:
+def flowtrail_to_parquet(content: Path) -> int:
+    """The same, written as it is published."""
+    from shared.dataverse.action_log import read_actions  # noqa: PLC0415 - as above
+    from shared.publishing.parquet import write_rows  # noqa: PLC0415
+
+    return _write(read_actions(_chunks(content)), write_rows)
+
+
+def _write(batches: Any, write: Callable[[Any, Iterator[Any], Any], int]) -> int:
     from shared.dataverse.actions import ActionTable  # noqa: PLC0415 - as above
     from shared.dataverse.values import ValueRules  # noqa: PLC0415
-    from shared.publishing.parquet import write_rows  # noqa: PLC0415
     from shared.schema import FACT_FLOW_ACTION  # noqa: PLC0415
 
     table = ActionTable(_session(), ValueRules("full", REDACT, 4000))
     table.extend(batches)
     table.finish()
     with tempfile.TemporaryFile() as file:
-        rows = write_rows(FACT_FLOW_ACTION, table.rows(), file)
+        rows = write(FACT_FLOW_ACTION, table.rows(), file)
     table.close()
     return rows
 
@@ -246,12 +257,13 @@ def flowtrail_pages(content: Path) -> None:
     import msgspec  # noqa: PLC0415 - as above
 
     from shared.dataverse.flow_logs import FlowLog  # noqa: PLC0415
+    from shared.publishing.arrow_file import write_arrow  # noqa: PLC0415
 
     with closing(FlowLog()) as rows:
         for line in content.read_bytes().splitlines():
             for row in msgspec.json.decode(line)["value"]:
                 rows.add(row)
-        _write(rows.batches())
+        _write(rows.batches(), write_arrow)
 
 
 def plain_pages(content: Path) -> None:
@@ -263,10 +275,12 @@ def plain_pages(content: Path) -> None:
     pq.write_table(pa.Table.from_pylist(_plain_rows(actions)), io.BytesIO())
 
 
+TO_PARQUET = f"{APP}, to Parquet"
 PLAIN = "json, dicts, from_pylist"
 LIMIT = "limit: simdjson tape + Parquet write"
 WAYS = (
     Way(APP, partial(over_file, flowtrail)),
+    Way(TO_PARQUET, partial(over_file, flowtrail_to_parquet)),
     Way(PLAIN, partial(over_file, plain)),
     Way("json, pandas", partial(over_file, with_pandas), is_rival=True),
     Way("json, polars", partial(over_file, with_polars), is_rival=True),
@@ -282,7 +296,11 @@ CASES = (
         "A log of 512 MiB, as a stream",
         "actions",
         partial(_prepare_stream, 512),
-        (Way(APP, partial(over_file, flowtrail)), Way(PLAIN, partial(over_file, plain), rounds=1)),
+        (
+            Way(APP, partial(over_file, flowtrail)),
+            Way(TO_PARQUET, partial(over_file, flowtrail_to_parquet)),
+            Way(PLAIN, partial(over_file, plain), rounds=1),
+        ),
         2,
         "The plain way runs once.",
     ),

@@ -6,7 +6,7 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -22,6 +22,8 @@ DAY = datetime(2026, 5, 19, tzinfo=UTC)
 FOLDER = f"fact_flow_action/date={DAY.date()}"
 FAILED = 0.01
 SECONDS_OF_DAY = 79_200  # 22 hours have runs; the new ones come after them
+RECENT_SECONDS = 7_200
+STAGED_PARQUET = f"staged/{FOLDER}"
 WORDS = ("invoice", "order", "customer", "amount", "total", "sheet", "value", "window", "report", "export", "mail")
 ACTIONS = [(f"Action {n}", f"action{n}", f"Module{n % 17}") for n in range(120)]
 SETTINGS = {
@@ -50,30 +52,55 @@ def destination() -> Any:
 
 
 def _prepare(rows: int, folder: Path, quick: bool) -> Size:
-    """A published day in both grains, and staged logs: half replace runs of its last tenth, half are new."""
-    rows, files = (min(rows, 100_000), FILES // 10) if quick else (rows, FILES)
+    """A published day in both grains, and staged logs: half replace runs of its last tenth, half are new.
+
+    Where the last tenth has fewer runs, each is replaced, and more are new.
+    """
+    rows, files = _scale(rows, quick)
     runs = rows // ACTIONS_PER_RUN
+    tenth = runs // 10
+    old = min(tenth, files // 2)
+    replaced = (runs - tenth + number * tenth // old for number in range(old))
+    staged = [(run, run) for run in [*replaced, *range(runs, runs + files - old)]]
+    return _made(folder, runs, staged, SECONDS_OF_DAY * 1000 // max(runs, files))
+
+
+def _prepare_recent(rows: int, folder: Path, quick: bool) -> Size:
+    """The same day, and staged logs of runs of its last two hours, none of which is published yet."""
+    rows, files = _scale(rows, quick)
+    runs = rows // ACTIONS_PER_RUN
+    recent = runs * RECENT_SECONDS // SECONDS_OF_DAY
+    staged = [(runs + number, runs - recent + number * recent // files) for number in range(files)]
+    return _made(folder, runs, staged, SECONDS_OF_DAY * 1000 // runs)
+
+
+def _scale(rows: int, quick: bool) -> tuple[int, int]:
+    return (min(rows, 100_000), FILES // 10) if quick else (rows, FILES)
+
+
+def _made(folder: Path, runs: int, staged: Sequence[tuple[int, int]], step_ms: int) -> Size:
+    """`runs` are published, one each `step_ms`; `staged` are pairs of a run and the one at whose time it was.
+
+    The rivals get each staged log as a Parquet file, which is what they read best.
+    """
     template = _template(random.Random(7), RUNS_PER_PART)
-    half = files // 2 if runs else 0
-    first = runs - max(1, runs // 10)
-    replaced = [first + (runs - first) * at // half for at in range(half)] if runs else []
-    step_ms = SECONDS_OF_DAY * 1000 // max(runs, files)
-    staged = folder / "day" / "staging" / FOLDER
-    for number, run in enumerate([*dict.fromkeys(replaced), *range(runs, runs + files - half)]):
-        begin = run // RUNS_PER_PART * RUNS_PER_PART
-        one = _logs(template, begin, step_ms).slice((run - begin) * ACTIONS_PER_RUN, ACTIONS_PER_RUN)
-        _write(staged / f"{number:05d}.parquet", [one])
+    for number, (run, at) in enumerate(staged):
+        part = run // RUNS_PER_PART * RUNS_PER_PART
+        logs = _logs(template, part, step_ms, at - run)
+        one = logs.slice((run - part) * ACTIONS_PER_RUN, ACTIONS_PER_RUN)
+        _stage(folder / "day" / "staging" / FOLDER / f"{number:05d}.arrow", one)
+        _write(folder / STAGED_PARQUET / f"{number:05d}.parquet", [one])
     if runs:
-        parts = (_logs(template, begin, step_ms) for begin in range(0, runs, RUNS_PER_PART))
+        parts = (_logs(template, first, step_ms) for first in range(0, runs, RUNS_PER_PART))
         _write(folder / "day" / "powerbi" / FOLDER / "part-0.parquet", parts)
     else:
-        everything = (_logs(template, begin, step_ms) for begin in range(0, files, RUNS_PER_PART))
+        everything = (_logs(template, first, step_ms) for first in range(0, len(staged), RUNS_PER_PART))
         _write(folder / "one.parquet", everything)
     _copy(folder / "day", folder / "hour")
     if runs:
         with app_over(folder / "hour", "hour").storage.blobs.leased("", "") as lease:
             app_over(folder / "hour", "hour").layout.move(destination(), lease)
-    return Size(rows + files * ACTIONS_PER_RUN, _bytes(folder / "day"))
+    return Size((runs + len(staged)) * ACTIONS_PER_RUN, _bytes(folder / "day"))
 
 
 def _write(path: Path, parts: Iterable[Any]) -> None:
@@ -83,6 +110,15 @@ def _write(path: Path, parts: Iterable[Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as sink:
         write_rows(FACT_FLOW_ACTION, parts, sink)
+
+
+def _stage(path: Path, rows: Any) -> None:
+    from shared.publishing.arrow_file import write_arrow  # noqa: PLC0415 - as above
+    from shared.schema import FACT_FLOW_ACTION  # noqa: PLC0415
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as sink:
+        write_arrow(FACT_FLOW_ACTION, [rows], sink)
 
 
 def _bytes(folder: Path) -> int:
@@ -137,8 +173,8 @@ def _text(chance: random.Random) -> str:
     return json.dumps({name: f"{chance.choice(WORDS)} {chance.getrandbits(40):x}" for name in names})
 
 
-def _logs(template: Any, first: int, step_ms: int) -> Any:
-    """The template as the logs of the runs from `first` on: their ids, texts and times."""
+def _logs(template: Any, first: int, step_ms: int, later: int = 0) -> Any:
+    """The template as the logs of the runs from `first` on: ids, texts, and times, those of so many runs later."""
     import pyarrow as pa  # noqa: PLC0415 - as above
     import pyarrow.compute as pc  # noqa: PLC0415
 
@@ -149,7 +185,7 @@ def _logs(template: Any, first: int, step_ms: int) -> Any:
     for name in ("session_id", "inputs", "outputs"):
         columns[name] = pc.binary_join_element_wise(mark, columns[name], "")
     within = pc.subtract(columns["created_utc"].cast(pa.int64()), pa.scalar(int(DAY.timestamp() * 1000)))
-    begin = pc.multiply(pc.add(within, first), step_ms)
+    begin = pc.multiply(pc.add(within, first + later), step_ms)
     for name in ("created_utc", "started_utc", "ended_utc"):
         base = int(DAY.timestamp() * 1000) if name == "created_utc" else columns[name].cast(pa.int64())
         columns[name] = pc.add(begin, base).cast(pa.timestamp("ms", "UTC"))
@@ -183,13 +219,13 @@ def _warm_up(folder: Path, grain: str, stack: ExitStack) -> None:
     shutil.rmtree(root, ignore_errors=True)
     stack.callback(shutil.rmtree, root, ignore_errors=True)
     (root / "staging" / FOLDER).mkdir(parents=True)
-    first = _first_staged(folder)
-    os.link(first, root / "staging" / FOLDER / first.name)
+    first = f"staging/{FOLDER}/00000.arrow"
+    os.link(folder / "day" / first, root / first)
     app_over(root, grain).publisher.publish(destination())
 
 
 def _first_staged(folder: Path) -> Path:
-    return folder / "day" / "staging" / FOLDER / "00000.parquet"
+    return folder / STAGED_PARQUET / "00000.parquet"
 
 
 def duckdb_copy(settings: tuple[str, ...], folder: Path, _stack: ExitStack) -> Work:
@@ -197,7 +233,7 @@ def duckdb_copy(settings: tuple[str, ...], folder: Path, _stack: ExitStack) -> W
     import duckdb  # noqa: PLC0415 - each way brings its own imports
 
     day = folder / "day" / "powerbi" / FOLDER / "part-0.parquet"
-    staged = f"{folder}/day/staging/{FOLDER}/*.parquet"
+    staged = f"{folder}/{STAGED_PARQUET}/*.parquet"
     kept = f"SELECT * FROM '{day}' ANTI JOIN '{staged}' USING (session_id) UNION ALL " if day.exists() else ""  # noqa: S608 - our own paths
     target = folder / "duckdb.parquet"
     connection = duckdb.connect()
@@ -221,7 +257,7 @@ def polars_copy(folder: Path, _stack: ExitStack) -> Work:
     pl.scan_parquet(_first_staged(folder)).sink_parquet(folder / "polars.parquet")
 
     def work() -> None:
-        staged = pl.scan_parquet(f"{folder}/day/staging/{FOLDER}/*.parquet")
+        staged = pl.scan_parquet(f"{folder}/{STAGED_PARQUET}/*.parquet")
         replaced = staged.select("session_id").unique().collect()["session_id"].implode()
         kept = pl.scan_parquet(day).filter(~pl.col("session_id").is_in(replaced))
         pl.concat([kept, staged]).sink_parquet(folder / "polars.parquet", compression="snappy")
@@ -233,7 +269,7 @@ def pandas_copy(folder: Path, _stack: ExitStack) -> Work:
     import pandas as pd  # type: ignore[import-not-found] # noqa: PLC0415 - in the rivals' environment only
 
     day = folder / "day" / "powerbi" / FOLDER / "part-0.parquet"
-    staged = folder / "day" / "staging" / FOLDER
+    staged = folder / STAGED_PARQUET
     pd.read_parquet(_first_staged(folder)).to_parquet(folder / "pandas.parquet")
 
     def work() -> None:
@@ -327,6 +363,16 @@ CASES = (
         partial(_prepare, 5_000_000),
         (_app("day", APP), _app("hour", HOURLY), _duckdb(DUCKDB, ()), _duckdb(DUCKDB_SMALL, SMALL), POLARS, COPY),
         2,
+        "Five of the 24 hours change, and of the day each row group of the last tenth. "
         "pandas is left out: it needs more than 8 GiB.",
+    ),
+    Case(
+        "publish-5m-recent",
+        f"{STAGED} the last two hours of a day of 5,000,000",
+        "rows",
+        partial(_prepare_recent, 5_000_000),
+        (_app("day", APP), _app("hour", HOURLY), _duckdb(DUCKDB, ()), COPY),
+        2,
+        "As it is minutes after the runs: all logs are new, and two of the 24 hours change.",
     ),
 )
