@@ -41,6 +41,10 @@ class Table:
     day_column: str | None
     columns: tuple[Column, ...]
 
+    def __hash__(self) -> int:
+        """By its name: what is cached for a table is asked for with every batch of rows."""
+        return hash(self.name)
+
     @property
     def column_names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)

@@ -124,13 +124,13 @@ def _without_repeats(rule: MergeRule, staged: Sequence[pa.Table]) -> pa.Table:
 
 def _last_sets(rule: MergeRule, staged: Sequence[pa.Table]) -> pa.Table:
     """The staged rows, not copied where nothing is left out: usually no later file holds the same set."""
+    (name,) = rule.identity
     kept: list[pa.Table] = []
     later = set[str]()
     for rows in reversed(staged):
-        identities = _identities(rule, rows)
-        sets = set(pc.unique(identities).to_pylist())
+        sets = {one or "" for one in pc.unique(rows.column(name)).to_pylist()}
         repeated = pa.array(sorted(sets & later), pa.string())
-        kept.append(_without(rows, identities, repeated))
+        kept.append(_without(rows, _identities(rule, rows), repeated) if len(repeated) else rows)
         later |= sets
     return pa.concat_tables(kept[::-1])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import chain
 from typing import IO, Any, TypeVar, cast
@@ -87,15 +87,18 @@ def encoded(table: Table, rows: pa.Table) -> pa.Table:
     return conformed(_encoded_schema(table), rows, None)
 
 
-def gathered(parts: Iterable[pa.Table]) -> Iterator[list[pa.Table]]:
+def gathered(
+    parts: Iterable[pa.Table], size_of: Callable[[pa.Table], int] = lambda part: part.nbytes
+) -> Iterator[list[pa.Table]]:
     """The same tables in groups that are neither tiny nor, unless one alone is, too large for the memory."""
     held: list[pa.Table] = []
     rows = size = 0
     for part in parts:
-        rows, size = rows + part.num_rows, size + part.nbytes
+        its_size = size_of(part)
+        rows, size = rows + part.num_rows, size + its_size
         if held and (rows > ROW_GROUP_ROWS or size > ROW_GROUP_BYTES):
             yield held
-            held, rows, size = [], part.num_rows, part.nbytes
+            held, rows, size = [], part.num_rows, its_size
         held.append(part)
     if rows:
         yield held

@@ -12,12 +12,12 @@ import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import IO
 
 import pyarrow as pa
 
-from shared.batches import grouped
+from shared.batches import batches, grouped
 from shared.errors import Conflict, Unreadable
 from shared.publishing.arrow_file import read_arrow, write_arrow
 from shared.publishing.parquet import read_rows, rows_of
@@ -31,6 +31,7 @@ IN_MEMORY_BYTES = 16 * 1024 * 1024
 READERS = 8
 FETCHED_AT_ONCE_BYTES = 16 * 1024 * 1024
 FETCHED_AT_ONCE = 2_000
+FETCHED_BY_ONE = 8  # handing over each alone would cost as much as reading it
 ARROW, PARQUET = ".arrow", ".parquet"
 STAGED = (ARROW, PARQUET)
 PATH = re.compile(r"(?P<table>[a-z_]+)/(?:date=(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})/)?[^/]+(?P<ending>\.[a-z]+)")
@@ -89,19 +90,22 @@ class Staging:
         """
         with InvocationThreads(READERS) as pool:
             for batch in _fetched_at_once(items):
-                for item, content in zip(batch, pool.map(self._content, batch), strict=True):
+                fetched = chain.from_iterable(pool.map(self._contents, batches(batch, FETCHED_BY_ONE)))
+                for item, content in zip(batch, fetched, strict=True):
                     yield _rows(destination.table, item.name, content)
 
-    def _content(self, item: BlobItem) -> IO[bytes]:
-        if item.size > FETCHED_AT_ONCE_BYTES:
-            file = spool()
-            found = self.blobs.copy_into(Container.STAGING, item.name, file)
+    def _contents(self, items: Sequence[BlobItem]) -> list[bytes | IO[bytes]]:
+        return [self._content(item) for item in items]
+
+    def _content(self, item: BlobItem) -> bytes | IO[bytes]:
+        file = spool() if item.size > FETCHED_AT_ONCE_BYTES else None
+        if file is None:
+            content = self.blobs.get(Container.STAGING, item.name)
         else:
-            found = self.blobs.get(Container.STAGING, item.name)
-            file = io.BytesIO(found or b"")
-        if found is None:
+            content = file if self.blobs.copy_into(Container.STAGING, item.name, file) else None
+        if content is None:
             raise Conflict(f"{item.name} was published by somebody else")
-        return file
+        return content
 
     def discard(self, items: Sequence[BlobItem]) -> None:
         """Delete staged files that have been published, the oldest first, unless they were replaced meanwhile.
@@ -138,9 +142,11 @@ def _fetched_at_once(items: Sequence[BlobItem]) -> Iterator[Sequence[BlobItem]]:
         items = items[len(batch) :]
 
 
-def _rows(table: Table, name: str, content: IO[bytes]) -> pa.Table:
+def _rows(table: Table, name: str, content: bytes | IO[bytes]) -> pa.Table:
     try:
-        return read_arrow(table, content) if name.endswith(ARROW) else read_rows(table, content)
+        if name.endswith(ARROW):
+            return read_arrow(table, content)
+        return read_rows(table, io.BytesIO(content) if isinstance(content, bytes) else content)
     except (pa.ArrowException, OSError) as error:
         raise Unreadable(
             f"{Container.STAGING}/{name} can't be read, and keeps what is staged beside it from being published. "
