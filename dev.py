@@ -39,6 +39,7 @@ LOCAL = ROOT / ".local"
 UV_PYTHONS = LOCAL / "python"
 REQUIREMENTS = (ROOT / "requirements.txt", ROOT / "requirements-dev.txt")
 RIVALS = (ROOT / "requirements.txt", ROOT / "requirements-bench.txt")
+FUZZER = (ROOT / "requirements.txt", ROOT / "requirements-fuzz.txt")
 NODE_REQUIREMENTS = ROOT / "local" / "azurite" / "requirements.txt"
 WINDOWS = os.name == "nt"
 OLDEST = (3, 11)
@@ -100,7 +101,9 @@ def run_command(command: str, args: list[str]) -> int:
     if command not in ("powerbi", "forget") and (command != "infra" or args == ["check"]):
         prepare_azurite(python, optional=command in ("start", "invoke"))
     if command == "bench" and "--guard" not in args:
-        os.environ["FLOWTRAIL_BENCH_PYTHON"] = str(ready_rivals(python))
+        os.environ["FLOWTRAIL_BENCH_PYTHON"] = str(ready_apart(python, "bench", RIVALS))
+    if command == "soak":
+        os.environ["FLOWTRAIL_FUZZ_PYTHON"] = str(ready_apart(python, "fuzz", FUZZER))
     if command in TESTS:
         return become([str(python), "-m", "pytest", *TESTS[command], *args])
     return become([str(python), "-m", f"local.{command}", *args])
@@ -234,16 +237,16 @@ def ready_environment() -> Path:
     return python_in(environment)
 
 
-def ready_rivals(python: Path) -> Path:
-    """The Python that runs the app's rivals: apart, for with pandas beside it Arrow starts slower and larger."""
-    wanted = requirements_hash(RIVALS)
-    environment = LOCAL / python.parent.parent.name.replace("venv-", "venv-bench-")
+def ready_apart(python: Path, name: str, files: Sequence[Path]) -> Path:
+    """A Python that only one command needs: the app's rivals, beside which Arrow starts larger, or a fuzzer."""
+    wanted = requirements_hash(files)
+    environment = LOCAL / python.parent.parent.name.replace("venv-", f"venv-{name}-")
     if not is_ready(environment, wanted):
         found = probe([str(python)])
         if not found:
             raise SetupError(f"{python} does not run")
         with one_set_up_at_a_time():
-            set_up(environment, found, wanted, RIVALS)
+            set_up(environment, found, wanted, files)
     return python_in(environment)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import atheris  # pyright: ignore[reportMissingImports] - there for Linux and Python 3.13 at most
+import atheris  # pyright: ignore[reportMissingImports] - it is where `dev.py soak` puts it
 
 sys.path[:0] = [str(folder) for folder in Path(__file__).resolve().parents[:3]]
 

@@ -10,17 +10,22 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path[:0] = [str(folder) for folder in Path(__file__).resolve().parents[:3]]
 
+from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError  # noqa: E402 - the path comes first
 from azure.storage.queue import (  # noqa: E402 - the path comes first
     QueueClient,
+    QueueMessage,
     QueueServiceClient,
     TextBase64DecodePolicy,
     TextBase64EncodePolicy,
@@ -32,7 +37,9 @@ from shared.state.names import Queue  # noqa: E402
 
 AT_ONCE = 8  # messages in work at a time, as host.json has it
 LOT = 32
+MOST_DEQUEUES = 5
 ROUNDS = 60
+PAUSE_S = 0.5
 DAYS_OF_OWN_LOG = 2  # each round writes into the ingest log, which is published as well
 FUNCTIONS = {Queue.ADDITIONAL_CONTEXT: "decode_additional_context", Queue.PUBLISH_DAY: "publish_day"}
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -54,13 +61,13 @@ class Load:
         self.app = app
         self.failures: list[str] = []
         self._began_s = time.monotonic()
-        service = QueueServiceClient.from_connection_string(account)
-        policies: dict[str, Any] = {
+        self._service = QueueServiceClient.from_connection_string(account)
+        self._policies: dict[str, Any] = {
             "message_encode_policy": TextBase64EncodePolicy(),
             "message_decode_policy": TextBase64DecodePolicy(),
         }
         self._queues: dict[Queue, QueueClient] = {
-            queue: service.get_queue_client(queue, **policies) for queue in Queue
+            queue: self._service.get_queue_client(queue, **self._policies) for queue in Queue
         }
 
     def all_of_it(self) -> Iterator[Lot]:
@@ -75,26 +82,67 @@ class Load:
             if not logs and days <= DAYS_OF_OWN_LOG:
                 return
 
-    def once(self, function: str) -> Lot:
-        return self._timer(function)
+    @contextmanager
+    def side_by_side(self, *timers: str) -> Iterator[None]:
+        """Each timer's function again and again and messages as they come, all at once, until the block ends."""
+        over = threading.Event()
+
+        def again_and_again(work: Callable[[], object]) -> None:
+            while not over.wait(PAUSE_S):
+                work()
+
+        works = [partial(self._attempt, timer) for timer in timers] + [
+            partial(self._one_lot, one) for one in Queue
+        ]
+        with ThreadPoolExecutor(len(works)) as pool:
+            done = [pool.submit(again_and_again, work) for work in works]
+            try:
+                yield
+            finally:
+                over.set()
+        for one in done:
+            one.result()
 
     def _timer(self, function: str) -> Lot:
         self._attempt(function)
-        return self._lot(function)
+        return self.lot(function)
 
     def _messages(self, queue: Queue) -> Generator[Lot, None, int]:
         worked = 0
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            while lot := list(self._queues[queue].receive_messages(max_messages=LOT, visibility_timeout=600)):
-                done = pool.map(lambda message: self._attempt(FUNCTIONS[queue], message.content, 1), lot)
-                for message, succeeded in zip(lot, done, strict=True):
-                    if succeeded:
-                        self._queues[queue].delete_message(message)
-                    else:
-                        self._queues[queue].update_message(message, visibility_timeout=1)
-                worked += len(lot)
-                yield self._lot(str(queue))
+        while lot := self._one_lot(queue):
+            worked += lot
+            yield self.lot(str(queue))
         return worked
+
+    def _one_lot(self, queue: Queue) -> int:
+        messages: list[QueueMessage] = []
+        with suppress(ResourceNotFoundError):  # it is there as soon as the app has come as far
+            messages = list(self._queues[queue].receive_messages(max_messages=LOT, visibility_timeout=600))
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(partial(self._settle, queue), messages))
+        return len(messages)
+
+    def _settle(self, queue: Queue, message: QueueMessage) -> None:
+        """As the host does with a message after its function; only that it is seen again at once."""
+        client = self._queues[queue]
+        if self._attempt(FUNCTIONS[queue], message.content, message.dequeue_count or 1):
+            client.delete_message(message)
+        elif (message.dequeue_count or 1) < MOST_DEQUEUES:
+            client.update_message(message, visibility_timeout=1)
+        else:
+            self._poison(queue).send_message(message.content, time_to_live=-1)
+            client.delete_message(message)
+
+    def _poison(self, queue: Queue) -> QueueClient:
+        client = self._service.get_queue_client(queue.poison, **self._policies)
+        with suppress(ResourceExistsError):
+            client.create_queue()
+        return client
+
+    def _waiting(self, queue: Queue) -> int:
+        with suppress(ResourceNotFoundError):
+            return self._queues[queue].get_queue_properties().approximate_message_count or 0
+        return 0
 
     def _attempt(self, function: str, *arguments: Any) -> bool:
         try:
@@ -104,9 +152,9 @@ class Load:
             return False
         return True
 
-    def _lot(self, what: str) -> Lot:
+    def lot(self, what: str) -> Lot:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
-        backlog = sum(self.app.storage.queues.length(queue) for queue in Queue)
+        backlog = sum(self._waiting(queue) for queue in Queue)
         at_s = time.monotonic() - self._began_s
         return Lot(what, round(at_s, 1), round(pages * PAGE_BYTES / 2**20, 1), backlog, len(self.failures))
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
-from typing import Any
+from typing import Any, Self
 
 import requests
 from azure.core.exceptions import ServiceRequestError, ServiceResponseError
 from azure.core.pipeline.transport import HttpRequest, RequestsTransportResponse
 from azure.storage.queue import QueueServiceClient, TextBase64DecodePolicy, TextBase64EncodePolicy
-from integration.stage import FUNCTIONS, Stage, WatchedTransport
+from integration.stage import FUNCTIONS, Stage
 
 from local.tenant import Fault
 from shared.state.names import Queue
@@ -56,11 +56,11 @@ def service_faults() -> list[Fault]:
     ]
 
 
-class StormyTransport(WatchedTransport):
+class StormyTransport:
     """Storage that is busy, loses requests before they arrive or their answers after, and finds things changed."""
 
-    def __init__(self, account: str, seed: int, rate: float) -> None:
-        super().__init__(account)
+    def __init__(self, inner: Any, seed: int, rate: float) -> None:
+        self._inner = inner
         self.rate = rate
         self.hits: Counter[str] = Counter()
         self._random = random.Random(seed)
@@ -75,7 +75,7 @@ class StormyTransport(WatchedTransport):
             raise ServiceRequestError("the connection was refused")
         if hit in ("busy", "changed"):
             return _refusal(request, 503 if hit == "busy" else 412)
-        response = super().send(request, **options)
+        response = self._inner.send(request, **options)
         if hit == "unanswered":
             raise ServiceResponseError("the connection broke")
         return _refusal(request, 503) if hit == "busy, but done" else response
@@ -83,6 +83,15 @@ class StormyTransport(WatchedTransport):
     def _possible(self, request: HttpRequest) -> list[str]:
         conditional = "If-Match" in request.headers or request.headers.get("If-None-Match") == "*"
         return ["lost", "busy", "unanswered", "busy, but done", *(["changed"] if conditional else [])]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """It stays open for the next use."""
 
 
 def _refusal(request: HttpRequest, status: int) -> RequestsTransportResponse:

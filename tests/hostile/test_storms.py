@@ -67,7 +67,8 @@ def world_of(seed: int, sizes: Sizes) -> World:
 def storm_and_calm(stage: Stage, seed: int, sizes: Sizes) -> None:
     """A storm of some ticks, then calm; nothing is lost, and nothing but what is bad is told as lost."""
     stage.run("poll_audit_content")  # an account and a subscription that are there
-    stage.transport = stormy = StormyTransport(stage.account, seed, sizes.storage_rate)
+    stormy = StormyTransport(stage.transport, seed, sizes.storage_rate)
+    stage.transport = stormy  # type: ignore[assignment] - it is one in all but name
     stage.app = stage.new_app()
     stage.tenant.faults.storm = Storm(seed, sizes.rate, service_faults())
     host, calm = Host(stage), Host(stage)
