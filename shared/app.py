@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from shared.state.storage import Storage
     from shared.state.storage import Transport as StorageTransport
 
-CONNECTIONS_PER_HOST = 32
+CONNECTIONS_PER_HOST = 64
+"""Kept open: five content types fetch with twelve threads each from one host."""
 ACTIVITY_REQUESTS_PER_MINUTE = 1_950
 """The service grants 2,000 a minute and tenant at least (Management Activity API reference)."""
 

@@ -19,7 +19,8 @@ from shared.state.entities import Entities
 from shared.state.names import Container, Queue, StateTable
 from shared.state.queues import Queues
 
-CONNECTIONS = 32
+CONNECTIONS = 128
+"""Of each service, kept open: eight sources of a timer read with eight threads each, beside a dozen messages."""
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 60
 AUDIENCE = "https://storage.azure.com"
