@@ -8,16 +8,23 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from crash.lives import one_after_another
-from crash.proof import OVERTAKEN, Proof, Trial, the_proof
+from crash.proof import OVERTAKEN, Proof, Trial, proof_of
+from crash.scenario import A_DAY_AND_A_HALF, Scenario
 
 SHOWN = 5
 
 
 @pytest.fixture(scope="module")
-def proof() -> Iterator[Proof]:
+def scenario() -> Scenario:
+    """The one that most trials are made in."""
+    return A_DAY_AND_A_HALF
+
+
+@pytest.fixture(scope="module")
+def proof(scenario: Scenario) -> Iterator[Proof]:
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)  # thousands of invocations tell of the harm that is done to them
-    with one_after_another(), the_proof() as made:
+    with one_after_another(), proof_of(scenario) as made:
         yield made
     logging.disable(before)
 

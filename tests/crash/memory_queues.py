@@ -33,7 +33,7 @@ class MemoryQueues:
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self.queues: Queues = {}
-        self._now = now
+        self.now = now
         self._numbers = count(1)
 
     def snapshot(self) -> Queues:
@@ -81,7 +81,7 @@ class MemoryQueues:
         if call.method != "GET":
             return Answer(501)
         most = int(call.query.get("numofmessages", "1"))
-        waiting = [message for message in self.queues[queue].values() if message.visible <= self._now()]
+        waiting = [message for message in self.queues[queue].values() if message.visible <= self.now()]
         found = waiting[:most]
         if call.query.get("peekonly") != "true":
             found = [self._taken(queue, message, hidden) for message in found]
@@ -89,7 +89,7 @@ class MemoryQueues:
 
     def _send(self, queue: str, body: bytes, hidden: timedelta) -> Answer:
         text = TEXT.search(body)
-        number, now = next(self._numbers), self._now()
+        number, now = next(self._numbers), self.now()
         content = unescape(text[1].decode()) if text else ""
         message = Message(f"m{number}", content, now, now + hidden, f"r{number}")
         self.queues[queue][message.message_id] = message
@@ -98,7 +98,7 @@ class MemoryQueues:
     def _taken(self, queue: str, message: Message, hidden: timedelta) -> Message:
         taken = replace(
             message,
-            visible=self._now() + hidden,
+            visible=self.now() + hidden,
             receipt=f"r{next(self._numbers)}",
             dequeue_count=message.dequeue_count + 1,
         )
@@ -117,7 +117,7 @@ class MemoryQueues:
         if call.method != "PUT":
             return Answer(501)
         hidden = timedelta(seconds=int(call.query["visibilitytimeout"]))
-        changed = replace(message, visible=self._now() + hidden, receipt=f"r{next(self._numbers)}")
+        changed = replace(message, visible=self.now() + hidden, receipt=f"r{next(self._numbers)}")
         self.queues[queue][message_id] = changed
         shown = {"x-ms-popreceipt": changed.receipt, "x-ms-time-next-visible": http_date(changed.visible)}
         return Answer(204, headers=shown)

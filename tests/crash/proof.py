@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -13,16 +16,17 @@ import pyarrow.parquet as pq
 from integration.stage import ANCHOR
 
 from crash.lives import Died, Effect, Harm, Life
-from crash.scenario import NEXT_DAY, TURNS, Turn, lose_content, the_world
+from crash.scenario import Scenario, Turn
 from crash.stand import Account, Stand, StillClock
 from shared.schema import TABLES
-from shared.state.names import Container, Queue
+from shared.state.names import FORGOTTEN, Container, Queue
 
-SCHEDULE = (*TURNS, *NEXT_DAY)
 OF_THE_CLOCK = {"noticed_utc", "ingested_utc", "updated_utc", "deleted_at_source_utc"}
 OF_THE_APP = "fact_ingest"  # what ran, and how often
 OF_A_RUN = {"rows_read", "rows_written", "rows_failed", "status", "error", "note", "window_from_utc"}
-PARQUET = b"PAR1"
+OF_THE_LIST = {"since_utc"}  # by the clock of whoever has somebody forgotten
+PSEUDONYM = re.compile(rf"{FORGOTTEN}\w+")
+PARQUET, GZIP = b"PAR1", b"\x1f\x8b"
 MOST_MESSAGES = 500
 OVERTAKEN = "was overtaken before"
 
@@ -52,10 +56,20 @@ class Contents:
 
 
 def same(one: bytes, other: bytes) -> bool:
-    """Whether two blobs are the same, or hold the same rows in another order."""
-    if one == other or not (one.startswith(PARQUET) and other.startswith(PARQUET)):
-        return one == other
-    return sorted(map(repr, _rows(one))) == sorted(map(repr, _rows(other)))
+    """Whether two blobs are the same, or hold the same rows in another order, whatever a person's pseudonym is."""
+    return one == other or _lines(one) == _lines(other)
+
+
+def _lines(content: bytes) -> list[str]:
+    if content.startswith(PARQUET):
+        return sorted(plain(repr(row)) for row in _rows(content))
+    text = gzip.decompress(content) if content.startswith(GZIP) else content
+    return plain(text.decode("utf-8", "backslashreplace")).splitlines()
+
+
+def plain(text: str) -> str:
+    """The same for every pseudonym that was made up."""
+    return PSEUDONYM.sub(FORGOTTEN, text)
 
 
 def _rows(content: bytes) -> list[dict[str, Any]]:
@@ -70,7 +84,8 @@ def _entities(account: Account) -> dict[Any, Any]:
         if key[0] != "heartbeat"
     }
     runs = {key: _without(properties, OF_A_RUN) for key, properties in found.items() if key[0] == "ingestlog"}
-    return {**found, **runs}
+    names = {key: _without(properties, OF_THE_LIST) for key, properties in found.items() if key[1] == "forgotten"}
+    return {key: plain(json.dumps(properties)) for key, properties in {**found, **runs, **names}.items()}
 
 
 def _without(properties: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
@@ -78,8 +93,11 @@ def _without(properties: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
 
 
 def _messages(account: Account) -> Counter[Any]:
-    queues = account.queues.queues.items()
-    return Counter((queue, one.text, one.visible) for queue, messages in queues for one in messages.values())
+    """How many there are of each; since when one can be seen makes no difference."""
+    queues, now = account.queues.queues.items(), account.queues.now()
+    return Counter(
+        (queue, one.text, max(one.visible, now)) for queue, messages in queues for one in messages.values()
+    )
 
 
 def _blobs(account: Account) -> dict[str, bytes]:
@@ -102,7 +120,14 @@ def published(files: Mapping[str, bytes]) -> dict[str, list[dict[str, Any]]]:
 def told(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """Rows as text, in order; of what is the clock's only whether it is there."""
     return sorted(
-        repr([(name, value is not None if name in OF_THE_CLOCK else value) for name, value in sorted(row.items())])
+        plain(
+            repr(
+                [
+                    (name, value is not None if name in OF_THE_CLOCK else value)
+                    for name, value in sorted(row.items())
+                ]
+            )
+        )
         for row in rows
     )
 
@@ -112,13 +137,10 @@ class Invocation:
     """One run of a function in the undisturbed run, with what was before and after it."""
 
     turn: int
+    function: str
     before: tuple[Any, ...]
     effects: tuple[Effect, ...]
     after: Contents
-
-    @property
-    def function(self) -> str:
-        return SCHEDULE[self.turn].name
 
 
 @dataclass(frozen=True)
@@ -140,6 +162,7 @@ class Trial:
 class Proof:
     """Plays the scenario once undisturbed, then again from before one invocation, with harm done to it."""
 
+    scenario: Scenario
     stand: Stand
     invocations: list[Invocation] = field(default_factory=list[Invocation])
     ends: dict[int, Contents] = field(default_factory=dict[int, Contents])
@@ -154,7 +177,7 @@ class Proof:
         self.stand.tenant.stop()
 
     def record(self) -> None:
-        for number, turn in enumerate(SCHEDULE):
+        for number, turn in enumerate(self.scenario.schedule):
             self._set_clock(turn)
             while self._record(number, turn) and turn.is_queue:
                 pass
@@ -164,20 +187,20 @@ class Proof:
 
     def _record(self, number: int, turn: Turn) -> object:
         before, life = self.stand.snapshot(), Life()
-        process = self.stand.process(life)
+        process = self.stand.process(life, turn.settings)
         more = turn.run(process)
         assert not process.failures, process.failures
         after = Contents.of(self.stand.account)
-        self.invocations.append(Invocation(number, before, tuple(life.effects), after))
+        self.invocations.append(Invocation(number, turn.name, before, tuple(life.effects), after))
         return more
 
     def harm(self, invocation: Invocation, harm: Harm, number: int) -> list[str]:
         """Do harm at one effect of an invocation, let everything run on, and return what differs in the end."""
         self.stand.restore(invocation.before)
         life = Life(harm, number)
-        turn = SCHEDULE[invocation.turn]
+        turn = self.scenario.schedule[invocation.turn]
         with suppress(Died):
-            turn.run(self.stand.process(life))
+            turn.run(self.stand.process(life, turn.settings))
         assert life.harmed, f"{invocation.function} has no effect {number} this time"
         return self.let_run_on(invocation)
 
@@ -187,15 +210,15 @@ class Proof:
         The other one gets the same message, and a lease that is held in its way has run out.
         """
         self.stand.restore(invocation.before)
-        turn = SCHEDULE[invocation.turn]
+        turn = self.scenario.schedule[invocation.turn]
 
         def let_the_other_run(now: int, _effect: Effect) -> None:
             if now == number:
                 self.stand.account.let_time_pass()
-                turn.run(self.stand.process())
+                turn.run(self.stand.process(settings=turn.settings))
 
         life = Life(number=number, at_gate=let_the_other_run)
-        turn.run(self.stand.process(life))
+        turn.run(self.stand.process(life, turn.settings))
         assert life.harmed, f"{invocation.function} has no effect {number} this time"
         return self.let_run_on(invocation)
 
@@ -205,7 +228,7 @@ class Proof:
         points = [
             (invocation, number, effect)
             for invocation in self.invocations
-            if invocation.turn < len(TURNS) and trial.function in ("", invocation.function)
+            if self.scenario.is_harmed(invocation.turn) and trial.function in ("", invocation.function)
             for number, effect in enumerate(invocation.effects, 1)
             if trial.reads or effect.changes
         ][:: trial.step]
@@ -224,10 +247,10 @@ class Proof:
             self.stand.clock.advance(minutes=11)
         elif self._is_as(invocation.after):
             return []
-        self._take_turn(SCHEDULE[invocation.turn], once=True)
+        self._take_turn(self.scenario.schedule[invocation.turn], once=True)
         if self._is_as(invocation.after):
             return []
-        for number, turn in list(enumerate(SCHEDULE))[invocation.turn :]:
+        for number, turn in list(enumerate(self.scenario.schedule))[invocation.turn :]:
             self._set_clock(turn)
             if turn.is_queue or number > invocation.turn:
                 self._take_turn(turn)
@@ -237,7 +260,7 @@ class Proof:
 
     def _take_turn(self, turn: Turn, *, once: bool = False) -> None:
         for _ in range(MOST_MESSAGES):
-            if not turn.run(self.stand.process()) or not turn.is_queue or once:
+            if not turn.run(self.stand.process(settings=turn.settings)) or not turn.is_queue or once:
                 return
         raise AssertionError(f"{turn.name} never ends")
 
@@ -248,7 +271,10 @@ class Proof:
         return not self.to_the_end and Contents.of(self.stand.account).is_as(other)
 
     def _differences(self) -> Iterator[str]:
-        for table, rows in published(self.stand.account.published()).items():
+        tables = published(self.stand.account.published())
+        if len(names := set(PSEUDONYM.findall(repr(tables)))) > 1:
+            yield f"one person has several names: {', '.join(sorted(names))}"
+        for table, rows in tables.items():
             found, wanted = Counter(told(rows)), Counter(self.expected[table])
             yield from (f"{table} lacks {row}" for row in (wanted - found).elements())
             yield from (f"{table} has {row}" for row in (found - wanted).elements())
@@ -258,11 +284,10 @@ class Proof:
         yield from (f"{name} stays staged" for name in staged if not name.startswith(OF_THE_APP))
 
 
-def the_proof() -> Proof:
+def proof_of(scenario: Scenario) -> Proof:
     """The scenario, played undisturbed; to be used within `one_after_another`."""
-    clock = StillClock(ANCHOR)
-    stand = Stand(the_world(), clock)
-    lose_content(stand.tenant)
-    proof = Proof(stand)
+    stand = Stand(scenario.world(), StillClock(ANCHOR))
+    scenario.prepare(stand.tenant)
+    proof = Proof(scenario, stand)
     proof.record()
     return proof

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -124,20 +124,46 @@ def lose_content(tenant: Tenant) -> None:
 
 @dataclass(frozen=True)
 class Turn:
-    """What the host lets run at a time after the start: a timer's function, a page, or all messages of a queue."""
+    """What the host lets run at a time after the start: a timer's function, a page, or all messages of a queue.
+
+    `settings` are those that the app has by then besides its usual ones.
+    """
 
     name: str
     at: timedelta
     run: Callable[[Process], object]
     is_queue: bool = False
+    settings: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-def timer(function: str, at: float) -> Turn:
-    return Turn(function, timedelta(minutes=at), lambda process: process.timer(function))
+@dataclass(frozen=True)
+class Scenario:
+    """A world and the turns in it; harm is tried in each of `turns`, at every effect.
+
+    By the end of those `after` them, everything is as if there had been no harm.
+    """
+
+    world: Callable[[], World]
+    turns: tuple[Turn, ...]
+    after: tuple[Turn, ...]
+    before: tuple[Turn, ...] = ()
+    prepare: Callable[[Tenant], None] = lambda _: None
+
+    @property
+    def schedule(self) -> tuple[Turn, ...]:
+        return (*self.before, *self.turns, *self.after)
+
+    def is_harmed(self, turn: int) -> bool:
+        return len(self.before) <= turn < len(self.before) + len(self.turns)
 
 
-def queue(name: Queue, at: float) -> Turn:
-    return Turn(FUNCTIONS[name], timedelta(minutes=at), lambda process: process.message(name), is_queue=True)
+def timer(function: str, at: float, settings: Mapping[str, str] | None = None) -> Turn:
+    return Turn(function, timedelta(minutes=at), lambda process: process.timer(function), settings=settings or {})
+
+
+def queue(name: Queue, at: float, settings: Mapping[str, str] | None = None) -> Turn:
+    minutes = timedelta(minutes=at)
+    return Turn(FUNCTIONS[name], minutes, lambda process: process.message(name), True, settings or {})
 
 
 def ask_how_it_is(process: Process) -> None:
@@ -145,35 +171,36 @@ def ask_how_it_is(process: Process) -> None:
         entry.run_request(page, process.app)
 
 
-TURNS = (
-    timer("sync_inventory", 0),
-    timer("poll_flow_sessions", 1),
-    timer("poll_audit_content", 2),
-    queue(Queue.ADDITIONAL_CONTEXT, 3),
-    queue(Queue.ADDITIONAL_CONTEXT, 10),
-    timer("publish", 20),
-    queue(Queue.PUBLISH_DAY, 21),
-    # the world has changed
-    timer("poll_flow_sessions", 120),
-    queue(Queue.ADDITIONAL_CONTEXT, 122),
-    timer("reconcile", 140),
-    queue(Queue.ADDITIONAL_CONTEXT, 160),
-    timer("poll_audit_content", 161),
-    timer("publish", 180),
-    queue(Queue.PUBLISH_DAY, 181),
-    Turn("health and status", timedelta(minutes=200), ask_how_it_is),
+A_DAY_AND_A_HALF = Scenario(
+    world=the_world,
+    prepare=lose_content,
+    turns=(
+        timer("sync_inventory", 0),
+        timer("poll_flow_sessions", 1),
+        timer("poll_audit_content", 2),
+        queue(Queue.ADDITIONAL_CONTEXT, 3),
+        queue(Queue.ADDITIONAL_CONTEXT, 10),
+        timer("publish", 20),
+        queue(Queue.PUBLISH_DAY, 21),
+        # the world has changed
+        timer("poll_flow_sessions", 120),
+        queue(Queue.ADDITIONAL_CONTEXT, 122),
+        timer("reconcile", 140),
+        queue(Queue.ADDITIONAL_CONTEXT, 160),
+        timer("poll_audit_content", 161),
+        timer("publish", 180),
+        queue(Queue.PUBLISH_DAY, 181),
+        Turn("health and status", timedelta(minutes=200), ask_how_it_is),
+    ),
+    after=(
+        timer("sync_inventory", 1500),
+        timer("poll_flow_sessions", 1501),
+        timer("reconcile", 1502),
+        timer("poll_audit_content", 1503),
+        queue(Queue.ADDITIONAL_CONTEXT, 1504),
+        timer("publish", 1520),
+        queue(Queue.PUBLISH_DAY, 1521),
+        timer("publish", 1530),
+        queue(Queue.PUBLISH_DAY, 1531),
+    ),
 )
-"""Harm is tried in each of these, at every effect."""
-
-NEXT_DAY = (
-    timer("sync_inventory", 1500),
-    timer("poll_flow_sessions", 1501),
-    timer("reconcile", 1502),
-    timer("poll_audit_content", 1503),
-    queue(Queue.ADDITIONAL_CONTEXT, 1504),
-    timer("publish", 1520),
-    queue(Queue.PUBLISH_DAY, 1521),
-    timer("publish", 1530),
-    queue(Queue.PUBLISH_DAY, 1531),
-)
-"""By the end of them everything is as if there had been no harm."""

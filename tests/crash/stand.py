@@ -13,7 +13,7 @@ from typing import Any, Self, cast
 from urllib.parse import urlencode, urlsplit
 
 from azure.core.credentials import AccessToken, TokenCredential
-from azure.core.exceptions import AzureError, ServiceResponseError
+from azure.core.exceptions import AzureError, ResourceExistsError, ServiceResponseError
 from azure.storage.queue import (
     QueueClient,
     QueueMessage,
@@ -165,13 +165,13 @@ class TenantCredential:
 class Process:
     """One process of the host with the app in it, for as long as its life lasts."""
 
-    def __init__(self, stand: Stand, life: Life) -> None:
+    def __init__(self, stand: Stand, life: Life, settings: Mapping[str, str]) -> None:
         self.stand, self.life = stand, life
         self.failures: list[str] = []
         storage = GatedStorage(stand.account.transport, life)
-        settings = {"DataStorage": stand.account.connection_string, "AUDIT_WINDOW_HOURS": "24"}
+        usual = {"DataStorage": stand.account.connection_string, "AUDIT_WINDOW_HOURS": "24"}
         self.app = App(
-            load_settings({**stand.tenant.app_settings(), **settings}),
+            load_settings({**stand.tenant.app_settings(), **usual, **settings}),
             clock=stand.clock,
             transport=GatedServices(stand.at_hand, life),
             storage_transport=lambda: cast("StorageTransport", storage),
@@ -182,7 +182,7 @@ class Process:
         )
 
     def timer(self, function: str) -> None:
-        self._succeeds(partial(entry.run_timer, function, self.app))
+        self.attempt(partial(entry.run_timer, function, self.app))
 
     def message(self, queue: Queue) -> bool:
         """Run the queue's function over one message, if one can be seen.
@@ -200,17 +200,31 @@ class Process:
 
     def _settle(self, queue: Queue, client: QueueClient, message: QueueMessage) -> None:
         count = message.dequeue_count or 1
-        if self._succeeds(partial(entry.run_message, FUNCTIONS[queue], message.content, count, self.app)):
+        if self.attempt(partial(entry.run_message, FUNCTIONS[queue], message.content, count, self.app)):
             client.delete_message(message)
         elif count < MOST_DEQUEUES:
             client.update_message(message, visibility_timeout=AGAIN_S)
         else:
-            poison = self._queue(queue.poison)
-            poison.create_queue()
-            poison.send_message(message.content)
+            self.poison(queue, message.content)
             client.delete_message(message)
 
-    def _succeeds(self, work: Callable[[], object]) -> bool:
+    def poison(self, queue: Queue, content: str) -> None:
+        """Put a message where the host puts those that failed too often."""
+        client = self._queue(queue.poison)
+        with suppress(ResourceExistsError):
+            client.create_queue()
+        client.send_message(content)
+
+    def take_all(self, queue: Queue) -> list[str]:
+        """Take the messages that can be seen out of a queue."""
+        client = self._queue(queue)
+        taken: list[str] = []
+        while (message := client.receive_message(visibility_timeout=HIDDEN_S)) is not None:
+            taken.append(message.content)
+            client.delete_message(message)
+        return taken
+
+    def attempt(self, work: Callable[[], object]) -> bool:
         try:
             work()
         except Exception as error:  # noqa: BLE001 - the host survives what a function raises
@@ -235,10 +249,10 @@ class Stand:
         self.tenant = Tenant(world, clock=clock)
         self.at_hand = TenantAtHand(self.tenant)
 
-    def process(self, life: Life | None = None) -> Process:
+    def process(self, life: Life | None = None, settings: Mapping[str, str] | None = None) -> Process:
         """A new process; what it leaves to chance is the same each time."""
         random.seed(1)
-        return Process(self, life or Life())
+        return Process(self, life or Life(), settings or {})
 
     def snapshot(self) -> tuple[Any, ...]:
         subscriptions = self.tenant._subscriptions

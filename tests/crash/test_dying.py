@@ -8,7 +8,6 @@ import pytest
 
 from crash.lives import Harm
 from crash.proof import Proof, Trial
-from crash.scenario import TURNS
 from shared.state.names import Queue, StateTable
 
 FUNCTIONS = {
@@ -25,7 +24,7 @@ KINDS = {"action log unreadable", "content blob lost", "runs deleted at the sour
 
 
 def test_the_scenario_has_everything_in_it(proof: Proof) -> None:
-    assert {turn.name for turn in TURNS} == FUNCTIONS
+    assert {turn.name for turn in proof.scenario.turns} == FUNCTIONS
     runs = proof.read["fact_flow_session"]
     assert {row["log_version"] for row in runs} == {"v1", "v2"}
     assert {row["log_status"] for row in runs} == {"loaded", "unreadable"}

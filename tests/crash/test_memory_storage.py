@@ -17,9 +17,10 @@ from azure.storage.queue import QueueServiceClient
 from integration.stage import ANCHOR
 
 from crash.lives import one_after_another
-from crash.proof import SCHEDULE, same
-from crash.scenario import lose_content, the_world
+from crash.proof import same
+from crash.scenario import A_DAY_AND_A_HALF, Scenario
 from crash.stand import Account, Stand, StillClock
+from crash.upkeep import UPKEEP
 from shared.state.names import Container
 from shared.state.storage import pooled_transport
 
@@ -65,28 +66,29 @@ class AzuriteAccount:
         return getattr(self._inner, name)
 
 
-def played(stand: Stand, show_due: Callable[[], None]) -> dict[str, bytes]:
-    for turn in SCHEDULE:
+def played(scenario: Scenario, stand: Stand, show_due: Callable[[], None]) -> dict[str, bytes]:
+    for turn in scenario.schedule:
         stand.clock.at = ANCHOR + turn.at
         show_due()
         more: Any = True
         while more:
-            process = stand.process()
+            process = stand.process(settings=turn.settings)
             more = turn.run(process) and turn.is_queue
             assert not process.failures
     return stand.account.published()
 
 
-def test_the_scenario_publishes_the_same_files_on_azurite(account: str) -> None:
+@pytest.mark.parametrize("scenario", [A_DAY_AND_A_HALF, UPKEEP], ids=["a day and a half", "upkeep"])
+def test_the_scenario_publishes_the_same_files_on_azurite(scenario: Scenario, account: str) -> None:
     clock = StillClock(ANCHOR)
-    with one_after_another(), Stand(the_world(), clock) as stand:
-        lose_content(stand.tenant)
+    with one_after_another(), Stand(scenario.world(), clock) as stand:
+        scenario.prepare(stand.tenant)
         beginning = stand.snapshot()
-        in_memory = played(stand, lambda: None)
+        in_memory = played(scenario, stand, lambda: None)
         stand.restore(beginning)
         azurite = AzuriteAccount(account, clock)
         stand.account = azurite
-        on_azurite = played(stand, azurite.show_due)
+        on_azurite = played(scenario, stand, azurite.show_due)
     assert in_memory.keys() == on_azurite.keys()
     assert [name for name, content in in_memory.items() if not same(content, on_azurite[name])] == []
 

@@ -60,6 +60,7 @@ class Load:
     def __init__(self, app: App, account: str) -> None:
         self.app = app
         self.failures: list[str] = []
+        self.at_once = AT_ONCE
         self._began_s = time.monotonic()
         self._service = QueueServiceClient.from_connection_string(account)
         self._policies: dict[str, Any] = {
@@ -81,6 +82,13 @@ class Load:
             days = yield from self._messages(Queue.PUBLISH_DAY)
             if not logs and days <= DAYS_OF_OWN_LOG:
                 return
+
+    def once(self, function: str) -> Lot:
+        return self._timer(function)
+
+    def work_off(self, queue: Queue) -> None:
+        while self._one_lot(queue):
+            pass
 
     @contextmanager
     def side_by_side(self, *timers: str) -> Iterator[None]:
@@ -118,7 +126,7 @@ class Load:
         messages: list[QueueMessage] = []
         with suppress(ResourceNotFoundError):  # it is there as soon as the app has come as far
             messages = list(self._queues[queue].receive_messages(max_messages=LOT, visibility_timeout=600))
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        with ThreadPoolExecutor(self.at_once) as pool:
             list(pool.map(partial(self._settle, queue), messages))
         return len(messages)
 

@@ -25,6 +25,7 @@ import pytest
 from azure.core.pipeline.transport import HttpTransport
 from integration.stage import identity_of
 from load import Load, Lot
+from processes import tenant_of_its_own
 from storms import StormyTransport, service_faults
 
 from local.desk import ROOT
@@ -55,38 +56,14 @@ SAMPLED_S = 10
 LOAD = Path(__file__).with_name("load.py")
 
 
-@contextmanager
-def tenant_of_its_own() -> Iterator[dict[str, Any]]:
-    """A tenant in another process, which makes up its rows and logs when they are asked for."""
+def test_ten_times_a_large_tenants_day(account: str, capsys: pytest.CaptureFixture[str]) -> None:
     sizes = {
         "environments": ENVIRONMENTS,
         "sessions": round(RUNS_OF_AN_ENVIRONMENT * SCALE),
         "blobs": round(BLOBS * SCALE),
         "events": EVENTS_OF_A_BLOB,
-        "history-days": 1,
-        "live-s": 0,
-        "anchor": (
-            datetime.now(UTC) - timedelta(hours=26)
-        ).isoformat(),  # a log that is not there by now never comes
     }
-    arguments = [text for name, value in sizes.items() for text in (f"--{name}", str(value))]
-    with subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-m", "local.tenant", *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    ) as process:
-        assert process.stdin
-        assert process.stdout
-        try:
-            yield json.loads(process.stdout.readline())
-        finally:
-            process.stdin.close()
-
-
-def test_ten_times_a_large_tenants_day(account: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with tenant_of_its_own() as tenant:
+    with tenant_of_its_own(sizes) as tenant:
         environ = {**os.environ, **tenant["app_settings"], "DataStorage": account}
         done = subprocess.run(  # noqa: S603 - our own program
             [sys.executable, LOAD], check=True, capture_output=True, text=True, env=environ, cwd=ROOT
