@@ -85,7 +85,10 @@ def _entities(account: Account) -> dict[Any, Any]:
     }
     runs = {key: _without(properties, OF_A_RUN) for key, properties in found.items() if key[0] == "ingestlog"}
     names = {key: _without(properties, OF_THE_LIST) for key, properties in found.items() if key[1] == "forgotten"}
-    return {key: plain(json.dumps(properties)) for key, properties in {**found, **runs, **names}.items()}
+    return {
+        key: plain(json.dumps(properties, sort_keys=True))
+        for key, properties in {**found, **runs, **names}.items()
+    }
 
 
 def _without(properties: Mapping[str, Any], names: set[str]) -> dict[str, Any]:

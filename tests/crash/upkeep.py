@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from unittest import mock
 
 import msgspec
 from integration.stage import ANCHOR, a_log, a_run, bare_world, run_id, with_runs
@@ -90,8 +91,14 @@ def fail_too_often(process: Process) -> None:
 
 
 def forget(process: Process) -> None:
+    """Whoever waits for a lease there waits until it has run out."""
     upn = person(process.stand.tenant.world)["domainname"]
-    process.attempt(lambda: Forgetting(process.app.storage, upn, apply=True).run())
+
+    def wait(_seconds: float) -> None:
+        process.stand.account.blobs.end_leases()
+
+    with mock.patch("time.sleep", wait):
+        process.attempt(lambda: Forgetting(process.app.storage, upn, apply=True).run())
 
 
 def published(at: float, **settings: str) -> tuple[Turn, Turn]:

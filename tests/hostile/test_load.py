@@ -48,6 +48,8 @@ MOST_MIB = 1024
 GROWTH = 1.25
 WARM_UP_MIB = 64
 RATE, STORAGE_RATE = 0.1, 0.003
+RUNS_A_SECOND, BLOBS_A_SECOND = 1, 0.2
+DAY_S = 86_400
 TIMERS = ("sync_inventory", "poll_flow_sessions", "poll_audit_content", "publish", "reconcile")
 CALM = timedelta(hours=7)
 """Longer than an action log waits before it is asked for anew."""
@@ -116,9 +118,15 @@ def test_an_hour_of_bad_weather(account: str, capsys: pytest.CaptureFixture[str]
 
     It is calm for hours, as far as the clock says: what waits for a later attempt is asked for again then.
     """
-    began = datetime.now(UTC)
-    sizes = {"environments": 4, "sessions_per_environment": 200, "blobs": 60, "events_per_blob": 50}
-    world = generate(anchor=began - timedelta(seconds=1), history_days=1, live_s=SOAK_S * 0.9, **sizes)
+    lasts_s = 0.9 * SOAK_S
+    world = generate(
+        anchor=datetime.now(UTC) + timedelta(seconds=lasts_s),
+        history_days=lasts_s / DAY_S,
+        environments=4,
+        sessions_per_environment=round(SOAK_S * RUNS_A_SECOND / 4),
+        blobs=round(SOAK_S * BLOBS_A_SECOND),
+        events_per_blob=50,
+    )
     clock, stormy = ClockAhead(), StormyTransport(pooled_transport(), 7, STORAGE_RATE)
     with Tenant(world, clock=clock) as tenant, weather_of(tenant):
         tenant.faults.storm = Storm(7, RATE, service_faults())
