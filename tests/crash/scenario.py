@@ -126,7 +126,7 @@ def lose_content(tenant: Tenant) -> None:
 class Turn:
     """What the host lets run at a time after the start: a timer's function, a page, or all messages of a queue.
 
-    `settings` are those that the app has by then besides its usual ones.
+    `settings` are those that the app has by then besides its usual ones. What somebody else does is not `harmed`.
     """
 
     name: str
@@ -134,6 +134,7 @@ class Turn:
     run: Callable[[Process], object]
     is_queue: bool = False
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
+    harmed: bool = True
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,8 @@ class Scenario:
         return (*self.before, *self.turns, *self.after)
 
     def is_harmed(self, turn: int) -> bool:
-        return len(self.before) <= turn < len(self.before) + len(self.turns)
+        own = len(self.before) <= turn < len(self.before) + len(self.turns)
+        return own and self.schedule[turn].harmed
 
 
 def timer(function: str, at: float, settings: Mapping[str, str] | None = None) -> Turn:

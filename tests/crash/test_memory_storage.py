@@ -78,8 +78,15 @@ def played(scenario: Scenario, stand: Stand, show_due: Callable[[], None]) -> di
     return stand.account.published()
 
 
-@pytest.mark.parametrize("scenario", [A_DAY_AND_A_HALF, UPKEEP], ids=["a day and a half", "upkeep"])
-def test_the_scenario_publishes_the_same_files_on_azurite(scenario: Scenario, account: str) -> None:
+@pytest.mark.parametrize(
+    ("scenario", "different"),
+    [(A_DAY_AND_A_HALF, []), (UPKEEP, ["fact_gap/fact_gap.parquet"])],
+    ids=["a day and a half", "upkeep"],
+)
+def test_the_scenario_publishes_the_same_files_on_azurite(
+    scenario: Scenario, different: list[str], account: str
+) -> None:
+    """Only when a message came that can't be read is told by the queue service's own clock."""
     clock = StillClock(ANCHOR)
     with one_after_another(), Stand(scenario.world(), clock) as stand:
         scenario.prepare(stand.tenant)
@@ -90,7 +97,7 @@ def test_the_scenario_publishes_the_same_files_on_azurite(scenario: Scenario, ac
         stand.account = azurite
         on_azurite = played(scenario, stand, azurite.show_due)
     assert in_memory.keys() == on_azurite.keys()
-    assert [name for name, content in in_memory.items() if not same(content, on_azurite[name])] == []
+    assert [name for name, content in in_memory.items() if not same(content, on_azurite[name])] == different
 
 
 def outcome(work: Callable[[], Any]) -> Any:

@@ -21,7 +21,7 @@ from shared.functions.redrive import MOST_TIMES
 from shared.publishing.requests import body_for
 from shared.publishing.staging import Destination
 from shared.schema import DIM_USER, FACT_FLOW_SESSION
-from shared.state.names import Queue
+from shared.state.names import Container, Queue
 
 OLD = timedelta(days=32)
 THEIRS, HOPELESS, BROKEN, OLD_RUN, OLD_BROKEN = range(1, 6)
@@ -30,6 +30,7 @@ LOGS, DAYS = Queue.ADDITIONAL_CONTEXT, Queue.PUBLISH_DAY
 HISTORY = {"HISTORY_START": f"{ANCHOR - timedelta(days=40):%Y-%m-%d}"}
 ORDERS = ("RUNS_REPLAY", "LOGS_REPLAY", "AUDIT_REPLAY")
 ORDERED = {**HISTORY, **dict.fromkeys(ORDERS, f"{ANCHOR:%Y-%m-%d}")}
+READ_AGAIN = ("fact_flow_session/", "fact_flow_action/", "fact_audit_event/")
 KEPT = (
     "fact_flow_session=31, fact_flow_action=30, fact_audit_event=30, raw=30, fact_machine_hour=30, fact_ingest=30"
 )
@@ -90,6 +91,13 @@ def fail_too_often(process: Process) -> None:
         process.poison(DAYS, body)
 
 
+def delete_by_mistake(process: Process) -> None:
+    """Files of the day are gone, which reading the day again is to bring back."""
+    for item in list(process.app.storage.blobs.list(Container.POWERBI, "fact_")):
+        if f"{ANCHOR:%Y-%m-%d}" in item.name and item.name.startswith(READ_AGAIN):
+            process.app.storage.blobs.delete(Container.POWERBI, item.name)
+
+
 def forget(process: Process) -> None:
     """Whoever waits for a lease there waits until it has run out."""
     upn = person(process.stand.tenant.world)["domainname"]
@@ -118,6 +126,7 @@ UPKEEP = Scenario(
         timer("reconcile", 20, HISTORY),
         queue(LOGS, 30, HISTORY),
         *published(40, **HISTORY),
+        Turn("somebody deletes files", timedelta(minutes=49), delete_by_mistake, settings=HISTORY, harmed=False),
         timer("poll_flow_sessions", 50, ORDERED),
         timer("poll_audit_content", 51, ORDERED),
         queue(LOGS, 60, ORDERED),
