@@ -53,7 +53,7 @@ DAY_S = 86_400
 TIMERS = ("sync_inventory", "poll_flow_sessions", "poll_audit_content", "publish", "reconcile")
 CALM = timedelta(hours=7)
 """Longer than an action log waits before it is asked for anew."""
-PATIENCE_S = 600
+PATIENCE_S = 1800
 SAMPLED_S = 10
 LOAD = Path(__file__).with_name("load.py")
 
