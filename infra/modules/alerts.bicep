@@ -135,6 +135,23 @@ var rules = [
     dimensions: []
   }
   {
+    name: 'unhealthy'
+    title: 'Flowtrail is unhealthy'
+    description: 'The code says of what kind the trouble is; the status page shows where, since when and what to do, docs/operations.md explains each.'
+    severity: 2
+    query: loadTextContent('../queries/unhealthy.kql')
+    measure: 'unhealthy'
+    threshold: 0
+    window: 'PT6H'
+    dimensions: [
+      {
+        name: 'code'
+        operator: 'Include'
+        values: ['*']
+      }
+    ]
+  }
+  {
     name: 'failures'
     title: 'A Flowtrail function keeps failing'
     description: 'A function failed repeatedly within an hour. Exit code 143 now and then is an instance that ended.'

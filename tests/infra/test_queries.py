@@ -20,6 +20,7 @@ from shared import entry
 from shared.app import App
 from shared.errors import FlowtrailError
 from shared.functions.health import TIMERS, FunctionHealth, QueueHealth, SourceHealth
+from shared.health.codes import Code
 from shared.health.lateness import QUEUE_FUNCTIONS
 from shared.state.names import Queue
 
@@ -39,7 +40,7 @@ def answers() -> dict[str, dict[str, Any]]:
 
 def rules() -> list[dict[str, str]]:
     found = [entries(rule) for rule in variable(ALERTS, "rules").named_children if rule.type == "object"]
-    assert len(found) == 8
+    assert len(found) == 9
     return found
 
 
@@ -74,6 +75,22 @@ def test_each_rule_measures_and_splits_by_columns_of_its_query(answers: dict[str
 def test_each_threshold_that_is_a_matter_of_taste_is_a_parameter() -> None:
     given = parameters(INFRA / "main.bicep")
     assert {rule["threshold"] for rule in rules()} - set(given) == {"0"}
+
+
+def test_every_reason_code_reaches_somebody_by_the_rule_that_the_page_names() -> None:
+    """`unhealthy` is about all codes but those of which another rule sees the same thing."""
+    named = {rule["name"].strip("'") for rule in rules()}
+    page = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    told = dict(re.findall(r"(?m)^\| `([a-z_]+)` \| .* \| ([`a-z, -]+) \|$", page))
+    left_out = re.search(r"code !in \(([^)]+)\)", QUERIES["unhealthy.kql"])
+    assert left_out
+    for code in Code:
+        rules_of_code = set(re.findall(r"`([\w-]+)`", told[code]))
+        assert rules_of_code
+        assert rules_of_code <= named
+        never_logged = rules_of_code == {"silence"}
+        assert ("unhealthy" in rules_of_code) is not (f'"{code}"' in left_out[1] or never_logged), code
+    assert set(re.findall(r'"(\w+)"', left_out[1])) <= set(Code)
 
 
 def test_every_query_is_used_and_the_workbook_uses_those_of_the_alerts() -> None:
