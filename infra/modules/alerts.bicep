@@ -51,7 +51,7 @@ var rules = [
     description: 'The runs of an environment are older than they should be. The status page says what it refuses.'
     severity: 2
     query: loadTextContent('../queries/data-age.kql')
-    measure: 'age_minutes'
+    measure: 'late_minutes'
     threshold: environmentAgeMinutes
     window: 'PT6H'
     dimensions: [
@@ -90,7 +90,7 @@ var rules = [
     description: 'Audit content is older than it should be. The service keeps it for seven days only.'
     severity: 2
     query: loadTextContent('../queries/data-age.kql')
-    measure: 'age_minutes'
+    measure: 'late_minutes'
     threshold: auditAgeMinutes
     window: 'PT6H'
     dimensions: [

@@ -58,7 +58,8 @@ class FeedCursor:
     def silent_since(self, first: datetime) -> datetime | None:
         """Since when the feed had shown no new blob when it was last listed, if that is no longer usual.
 
-        `first` is when the app first ran: a subscription that was on by then was never started by it.
+        `first` is when the app first met the content type: one that was subscribed to by then was never started by
+        it.
         """
         if self.enabled_utc is None:
             return None

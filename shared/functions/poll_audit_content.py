@@ -77,7 +77,8 @@ class _Poll:
         except NotSubscribed as error:
             log.info("Nothing of %s can be listed: %s", self.content_type, error)
             self._start()
-        if since := self.cursor.silent_since(self.app.journal.first_seen(self.app.clock.now())):
+        first = self.app.sources.first_seen(FUNCTION, self.content_type, self.app.clock.now())
+        if since := self.cursor.silent_since(first):
             log.warning("The activity feed has listed no new blob of %s since %s", self.content_type, since)
 
     def _keep_subscribed(self) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+
+LONG_BEFORE = timedelta(hours=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,18 +39,21 @@ class FunctionHealth:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceHealth:
-    """`lag_s` is the age of the place up to which the source has been read.
+    """`lag_s` is the age of the place up to which the source has been read, `late_s` how late that is.
 
-    A `problem` keeps data from being read, since `problem_utc`; a `remark` tells of settings that keep it from
-    being there. `waiting` are content blobs still to be fetched, or action logs that have been awaited for long,
-    the oldest since `waiting_utc`. `clock_ahead_s` is how far the app's clock is ahead of the source's. A feed
-    that has shown nothing new for longer than any is quiet has done so since `silent_utc`.
+    Lateness counts from `first_utc` at the earliest, when the app first met the source: a first load is behind by
+    months, and not late. A `problem` keeps data from being read, since `problem_utc`; a `remark` tells of settings
+    that keep it from being there. `waiting` are content blobs still to be fetched, or action logs that have been
+    awaited for long, the oldest since `waiting_utc`. `clock_ahead_s` is how far the app's clock is ahead of the
+    source's. A feed that has shown nothing new for longer than any is quiet has done so since `silent_utc`.
     """
 
     name: str
     kind: str
     read_until_utc: datetime | None
+    first_utc: datetime
     lag_s: int
+    late_s: int
     problem: str | None = None
     problem_utc: datetime | None = None
     remark: str | None = None
@@ -56,6 +61,10 @@ class SourceHealth:
     waiting_utc: datetime | None = None
     clock_ahead_s: int | None = None
     silent_utc: datetime | None = None
+
+    @property
+    def is_first_load(self) -> bool:
+        return self.read_until_utc is not None and self.first_utc - self.read_until_utc > LONG_BEFORE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,8 @@ TIMERS = {
     "reconcile": "reconcile",
 }
 """Timer functions and the schedule of each, as `Schedules` names it."""
+FEEDS = {"environment": "poll_flow_sessions", "audit": "poll_audit_content"}
+"""The timer function that reads each kind of source."""
 QUEUE_FUNCTIONS = {"decode_additional_context": Queue.ADDITIONAL_CONTEXT, "publish_day": Queue.PUBLISH_DAY}
 
 

@@ -17,7 +17,7 @@ from shared.dataverse.cursor import CURSOR as SESSIONS_CURSOR
 from shared.dataverse.cursor import read_cursor
 from shared.health.codes import Code
 from shared.health.facts import FunctionHealth, Health, QueueHealth, SourceHealth, Unpublished
-from shared.health.lateness import QUEUE_FUNCTIONS, TIMERS, is_late, schedule_of
+from shared.health.lateness import FEEDS, QUEUE_FUNCTIONS, TIMERS, is_late, schedule_of
 from shared.health.reasons import Seen, reasons
 from shared.health.words import hours
 from shared.limits import HealthLimits
@@ -42,7 +42,7 @@ def look(app: App) -> Health:
 
 @dataclass(frozen=True)
 class _Look:
-    """`first` is when the app first ran in this storage account."""
+    """`first` is when the app first ran in this storage account: what timers are measured from."""
 
     app: App
     now: datetime
@@ -116,9 +116,8 @@ class _Look:
             entity = known.get(environment.host)
             place = places.get(entity.get("environment_id", "")) if entity else None
             cursor = read_cursor(place.values, self.now) if place else None
-            source = self._source(
-                environment.name, "environment", cursor and (cursor.position or cursor.watermark)
-            )
+            until = cursor and (cursor.position or cursor.watermark)
+            source = self._source(environment.name, "environment", until)
             told: Mapping[str, Any] = entity.properties if entity else {}
             logs = self._faring("reconcile", environment.name)
             yield replace(
@@ -138,14 +137,15 @@ class _Look:
             cursor = read_feed_cursor(place.values) if place else None
             may_be_quiet = content_type != GENERAL  # no other type has events in every tenant
             polled = self._faring("poll_audit_content", content_type)
+            source = self._source(content_type, "audit", cursor and cursor.watermark)
             yield replace(
-                self._source(content_type, "audit", cursor and cursor.watermark),
+                source,
                 problem=polled.problem if polled.code == Code.ACCESS_REFUSED else None,
                 problem_utc=polled.failing_utc if polled.code == Code.ACCESS_REFUSED else None,
                 waiting=polled.waiting or 0,
                 waiting_utc=polled.waiting_utc,
                 clock_ahead_s=polled.clock_ahead_s,
-                silent_utc=None if cursor is None or may_be_quiet else cursor.silent_since(self.first),
+                silent_utc=None if cursor is None or may_be_quiet else cursor.silent_since(source.first_utc),
             )
 
     def _faring(self, function: str, source: str) -> Faring:
@@ -153,9 +153,19 @@ class _Look:
         return next(found, Faring(function=function, source=source))
 
     def _source(self, name: str, kind: str, until: datetime | None) -> SourceHealth:
-        """A source that was never read is behind since the app first ran."""
-        lag_s = round((self.now - (until or self.first)).total_seconds())
-        return SourceHealth(name=name, kind=kind, read_until_utc=until, lag_s=lag_s)
+        """A source that was never read is behind since the app first met it."""
+        first = self._first_seen(FEEDS[kind], name)
+        return SourceHealth(
+            name=name,
+            kind=kind,
+            read_until_utc=until,
+            first_utc=first,
+            lag_s=_age_s(self.now, until or first),
+            late_s=_age_s(self.now, max(until or first, first)),
+        )
+
+    def _first_seen(self, function: str, source: str) -> datetime:
+        return self._faring(function, source).first_utc or self.app.sources.first_seen(function, source, self.now)
 
     def _unpublished(self) -> Unpublished:
         """What is staged; of very much, the first pages of its listing."""
@@ -168,6 +178,10 @@ class _Look:
 
 def is_loss(gap: Gap) -> bool:
     return gap.kind not in HARMLESS
+
+
+def _age_s(now: datetime, then: datetime) -> int:
+    return round((now - then).total_seconds())
 
 
 def _last_run(beat: Mapping[str, Any]) -> datetime | None:

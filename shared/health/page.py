@@ -71,9 +71,11 @@ def _section(title: str, content: str) -> str:
 def _summary(health: Health) -> str:
     kinds = [source.kind for source in health.sources]
     read = f"{count(kinds.count('environment'), 'environment')} and {count(kinds.count('audit'), 'audit feed')}"
-    oldest_s = max((source.lag_s for source in health.sources), default=0)
+    oldest_s = max((source.late_s for source in health.sources), default=0)
     behind = "" if oldest_s < A_MINUTE_S else f", {span(oldest_s)} behind at most"
-    return f"{read} are read{behind}. Nothing waits too long, nothing was lost within a day."
+    loads = sum(source.is_first_load for source in health.sources)
+    loading = f" {count(loads, 'first load is', 'first loads are')} under way." if loads else ""
+    return f"{read} are read{behind}.{loading} Nothing waits too long, nothing was lost within a day."
 
 
 def _verdict(reasons: Sequence[Reason], summary: str, now: datetime | None) -> str:
@@ -132,13 +134,14 @@ def _source(view: View, source: SourceHealth) -> str:
     most = hours(view.limits.audit_hours if is_audit else view.limits.environment_hours).total_seconds()
     drawn = sparkline(view.volumes[EVENTS] if is_audit else view.runs[source.name], EVENTS if is_audit else RUNS)
     read = f"read until {when(source.read_until_utc)}" if source.read_until_utc else "not read yet"
+    read = f"first load, {read}" if source.is_first_load else read
     small = "".join(f"<small>{escape(note)}</small>" for note in (read, *(source.remark or "").splitlines()))
     told = any(reason.where == source.name for reason in view.health.reasons)
     above = '<small class="is-bad">needs attention, see above</small>' if told else ""
     behind = brief(source.lag_s) if source.lag_s > 0 else "0 min"
     return (
         f'<tr><th scope="row"><b>{escape(source.name)}</b>{small}{above}</th><td class="pic">{drawn}</td>'
-        f'<td class="n{" is-bad" if source.lag_s > most else ""}">{escape(behind)}</td></tr>'
+        f'<td class="n{" is-bad" if source.late_s > most else ""}">{escape(behind)}</td></tr>'
     )
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from shared.batches import grouped
 from shared.health.codes import Code
 from shared.health.facts import FunctionHealth, Health, QueueHealth, Reason, SourceHealth
-from shared.health.lateness import QUEUE_FUNCTIONS, TIMERS, is_late, schedule_of
+from shared.health.lateness import FEEDS, QUEUE_FUNCTIONS, TIMERS, is_late, schedule_of
 from shared.health.words import count, hours, schedule_in_words, span, when
 from shared.settings import Settings
 from shared.state.journal import SUBSCRIPTION_DISABLED, Gap
@@ -20,7 +20,6 @@ AT_ONCE = frozenset({Code.ACCESS_REFUSED, Code.ENVIRONMENT_GONE})
 OF_THE_WAY = frozenset({*AT_ONCE, Code.UNREACHABLE, Code.THROTTLED})
 """Troubles that are over for every function as soon as one gets through again."""
 FREQUENT = ("poll_flow_sessions", "poll_audit_content")
-FEEDS = {"environment": "poll_flow_sessions", "audit": "poll_audit_content"}
 UNREADABLE_GAPS = ("action log unreadable", "action log partly unreadable", "action log too_large")
 
 STOP_AND_START = (
@@ -173,8 +172,7 @@ def _delays(health: Health, seen: Seen, told: set[str], stuck: set[str]) -> Iter
     for source in health.sources:
         if source.name in told or FEEDS[source.kind] in stuck:
             continue
-        newest = max(source.read_until_utc or seen.first, seen.first)
-        if health.at_utc - newest > hours(most[source.kind]):
+        if timedelta(seconds=source.late_s) > hours(most[source.kind]):
             yield _behind(source)
         if source.silent_utc:
             yield _silent(source, health.at_utc)

@@ -32,10 +32,12 @@ class Faring:
 
     `waiting` counts what it has still to do there (content blobs, action logs), the oldest since `waiting_utc`;
     `clock_ahead_s` is how far this app's clock is ahead of the service's, too far since `clock_off_utc`.
+    `first_utc` is when the app first met the source: what is read of it can't be later than since then.
     """
 
     function: str
     source: str
+    first_utc: datetime | None = None
     succeeded_utc: datetime | None = None
     failing_utc: datetime | None = None
     code: str | None = None
@@ -65,7 +67,7 @@ class Sources:
         if faring.clock_ahead_s is None:  # the service gave no answer with its time
             faring = replace(faring, clock_ahead_s=known.clock_ahead_s)
         off_utc = (known.clock_off_utc or now) if faring.clock_is_off else None
-        values = {**asdict(faring), "clock_off_utc": off_utc}
+        values = {**asdict(faring), "first_utc": known.first_utc or now, "clock_off_utc": off_utc}
         if trouble is None:
             values |= {"succeeded_utc": now}
         else:
@@ -78,6 +80,16 @@ class Sources:
             }
         with suppress(Conflict):
             self._checkpoints.save(place, values)
+
+    def first_seen(self, function: str, source: str, now: datetime) -> datetime:
+        """When a source was first among those of a function; now, if this is the first time."""
+        place = self._checkpoints.load(KIND, _row(Faring(function=function, source=source)))
+        first: datetime | None = place.values.get("first_utc")
+        if first is None:
+            with suppress(Conflict):
+                named = {"function": function, "source": source, "first_utc": now}
+                self._checkpoints.save(place, {**place.values, **named})
+        return first or now
 
     def all(self) -> list[Faring]:
         return [_faring(place) for place in self._checkpoints.all(KIND).values()]

@@ -72,6 +72,13 @@ def test_each_rule_measures_and_splits_by_columns_of_its_query(answers: dict[str
         assert set(split) <= set(columns)
 
 
+def test_ages_are_judged_by_how_late_they_are_and_not_by_how_old() -> None:
+    """A first load brings old data for hours."""
+    measured = {rule["name"].strip("'"): rule["measure"] for rule in rules()}
+    assert measured["environment-age"] == measured["audit-age"] == "'late_minutes'"
+    assert "late_minutes = tolong(record.late_s) / 60" in QUERIES["data-age.kql"]
+
+
 def test_each_threshold_that_is_a_matter_of_taste_is_a_parameter() -> None:
     given = parameters(INFRA / "main.bicep")
     assert {rule["threshold"] for rule in rules()} - set(given) == {"0"}

@@ -257,7 +257,8 @@ def test_one_tick_that_fails_is_no_alarm(account: str) -> None:
         stage.clock.advance(minutes=5)
         stage.tick("poll_flow_sessions")
         assert not told(stage)
-        assert stage.app.sources.all()[0].code == Code.SOURCE_FAILING
+        codes = {one.function: one.code for one in stage.app.sources.all()}
+        assert codes["poll_flow_sessions"] == Code.SOURCE_FAILING
 
 
 def test_a_service_that_does_not_answer_is_unreachable_once_that_lasts(account: str) -> None:
