@@ -60,7 +60,6 @@ def test_what_the_app_imports_is_required() -> None:
         "azure-identity",
         "azure-storage-blob",
         "azure-storage-queue",
-        "cronsim",
         "msgspec",
         "pyarrow",
         "pybase64",
@@ -70,4 +69,4 @@ def test_what_the_app_imports_is_required() -> None:
 
 
 def test_what_is_heavy_or_only_for_tests_is_not() -> None:
-    assert not {"numpy", "pandas", "aiohttp", "pytest", "duckdb"} & set(pinned("requirements.txt"))
+    assert not {"numpy", "pandas", "aiohttp", "pytest", "duckdb", "cronsim"} & set(pinned("requirements.txt"))

@@ -17,16 +17,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from unittest import mock
 
 from azure.storage.queue import QueueServiceClient, TextBase64DecodePolicy
-from cronsim import CronSim
 
 from local.azurite import Azurite, install_azurite
 from local.tenant import Tenant, World, generate
 from shared.app import App
 from shared.entry import take, tick
 from shared.health.lateness import QUEUE_FUNCTIONS, TIMERS, schedule_of
+from shared.schedules import read_schedule
 from shared.settings import load_settings
 from shared.state.names import Queue
 
@@ -124,8 +125,8 @@ def taken(app: App, queue: Queue) -> Iterator[str]:
 
 def ticks(app: App, begin: datetime, end: datetime) -> Iterator[tuple[datetime, str]]:
     for timer in TIMERS:
-        schedule = CronSim(schedule_of(timer, app.settings.schedules), begin)
-        while (at := next(schedule)) < end:
+        schedule = read_schedule(schedule_of(timer, app.settings.schedules))
+        for at in takewhile(lambda at: at <= end, schedule.after(begin)):
             yield at, timer
 
 

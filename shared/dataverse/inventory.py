@@ -10,7 +10,7 @@ from typing import Any
 
 from shared.dataverse.web_api import Row
 from shared.schema import DIM_FLOW, DIM_MACHINE, DIM_MACHINE_GROUP, DIM_USER, Table
-from shared.settings import GUID
+from shared.setting_values import GUID
 from shared.times import happened_utc
 
 LONGEST_TEXT = 4000

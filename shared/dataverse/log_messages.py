@@ -10,7 +10,7 @@ import msgspec
 from shared.batches import batches, grouped
 from shared.dataverse.sessions import Session
 from shared.errors import Unreadable
-from shared.settings import GUID
+from shared.setting_values import GUID
 
 RUNS_PER_MESSAGE = 20
 

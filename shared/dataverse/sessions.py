@@ -12,7 +12,7 @@ from typing import Any, cast
 import msgspec
 
 from shared.dataverse.web_api import Row
-from shared.settings import GUID
+from shared.setting_values import GUID
 from shared.state.names import FORGOTTEN
 from shared.times import MILLISECOND, happened_utc, span_ms
 

@@ -9,7 +9,7 @@ from shared.batches import batches
 from shared.clock import Deadline
 from shared.dataverse.web_api import Query, WebApi
 from shared.errors import AccessError, Missing
-from shared.settings import GUID
+from shared.setting_values import GUID
 
 log = logging.getLogger("flowtrail")
 

@@ -18,7 +18,7 @@ from shared.clock import Deadline
 from shared.functions.sources import Tally, Work
 from shared.retention import RAW
 from shared.schema import FACT_AUDIT_EVENT, FACT_FLOW_SESSION, FACT_INGEST
-from shared.settings import CONTENT_TYPES
+from shared.setting_values import CONTENT_TYPES
 from shared.state.blobs import BlobItem
 from shared.state.names import Container, StateTable
 from shared.times import parse_day

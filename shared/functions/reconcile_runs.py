@@ -19,7 +19,7 @@ from shared.functions.intake import Intake, stage_sessions
 from shared.functions.poll_flow_sessions import DEFAULT_HISTORY
 from shared.functions.sources import Tally
 from shared.schema import FACT_FLOW_SESSION
-from shared.settings import GUID, Environment
+from shared.setting_values import GUID, Environment
 from shared.state.journal import DELETED_AT_SOURCE, TAKEN_LATE, Gap
 from shared.state.register import Stamps
 from shared.times import iso_utc, parse_day, parse_utc

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from itertools import islice
 
-from cronsim import CronSim
-
+from shared.schedules import read_schedule
 from shared.settings import Schedules
 from shared.state.names import Queue
 
@@ -29,7 +29,5 @@ def schedule_of(timer: str, schedules: Schedules) -> str:
 
 def is_late(schedule: str, last: datetime, now: datetime, missed_ticks: int) -> bool:
     """Whether several ticks and some slack have passed since then."""
-    ticks = CronSim(schedule, last)
-    for _ in range(missed_ticks - 1):
-        next(ticks)
-    return next(ticks) + SLACK < now
+    ticks = read_schedule(schedule).after(last)
+    return next(islice(ticks, missed_ticks - 1, None)) + SLACK < now

@@ -8,8 +8,6 @@ from datetime import datetime, timedelta
 from itertools import chain, islice
 from typing import Any
 
-from cronsim import CronSim
-
 from shared.app import App
 from shared.audit.cursor import CURSOR as FEED_CURSOR
 from shared.audit.cursor import read_feed_cursor
@@ -21,6 +19,7 @@ from shared.health.lateness import FEEDS, QUEUE_FUNCTIONS, TIMERS, is_late, sche
 from shared.health.reasons import Seen, reasons
 from shared.health.words import hours
 from shared.limits import HealthLimits
+from shared.schedules import read_schedule
 from shared.state.journal import HARMLESS, THE_APP, Gap
 from shared.state.names import Container, Queue
 from shared.state.sources import Faring
@@ -84,7 +83,7 @@ class _Look:
             last_success_utc=last,
             last_run_utc=_last_run(beat),
             last_error=beat.get("error"),
-            next_utc=next(CronSim(schedule, self.now)),
+            next_utc=read_schedule(schedule).next_after(self.now),
             is_late=is_late(schedule, last or self.first, self.now, self.limits.missed_ticks),
         )
 

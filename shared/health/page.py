@@ -207,7 +207,7 @@ def _functions(health: Health) -> str:
 def _function(one: FunctionHealth, now: datetime) -> str:
     starts = "when there is a message"
     if one.schedule and one.next_utc:
-        starts = f"{schedule_in_words(one.schedule, now)}, next at {one.next_utc:%H:%M}"
+        starts = f"{schedule_in_words(one.schedule)}, next at {one.next_utc:%H:%M}"
         starts += "" if one.next_utc.date() == now.date() else f" on {one.next_utc.day} {one.next_utc:%b}"
     notes = [f"{DOES[one.name]}, {starts}", *_error(one.last_error)]
     small = "".join(f"<small>{_text(note)}</small>" for note in notes)

@@ -128,7 +128,7 @@ def _timers(health: Health, seen: Seen, explained: set[str]) -> Iterator[Reason]
 
 
 def _frozen(function: FunctionHealth, ran: datetime, now: datetime) -> Reason:
-    due = schedule_in_words(function.schedule or "", now)
+    due = schedule_in_words(function.schedule or "")
     what = "has not run" if function.last_run_utc else "has never run"
     return Reason(
         code=Code.TIMER_FROZEN,

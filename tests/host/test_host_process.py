@@ -63,7 +63,10 @@ def odd_route(req: func.HttpRequest) -> str:
 EXPECTED = [
     "host.json extensions.queues.batchSize: 99 is not a whole number from 1 to 32",
     "without_schedule: timerTrigger timer, schedule: app setting NO_SCHEDULE is not set",
-    "wrong_schedule: timerTrigger timer, schedule: '0 0 * * 7 MON#2': NCRONTAB has no 'MON#2'",
+    (
+        "wrong_schedule: timerTrigger timer, schedule: '0 0 * * 7 MON#2', no NCRONTAB expression like "
+        "'0 */5 * * * *': its weekday 'MON#2' is none; it takes *, numbers, ranges, lists and steps"
+    ),
     "without_names: queueTrigger message, queueName: app setting NO_QUEUE is not set",
     "without_names: queueTrigger message, connection: app setting NO_NAME is not set",
     "without_connection: queueTrigger message, queueName: 'Wrong_Name' is no queue name",

@@ -9,7 +9,8 @@ from support import ORIGIN, REQUIRED, settings_with
 
 from shared.clouds import ACTIVITY_ROOTS
 from shared.errors import SettingsError
-from shared.settings import SETTINGS, Environment, Search, load_settings, parse_environments
+from shared.setting_values import Environment, Search, parse_environments
+from shared.settings import SETTINGS, load_settings
 
 CONTRACT = {
     "ENVIRONMENTS",

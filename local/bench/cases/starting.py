@@ -13,7 +13,7 @@ from typing import Any
 from local.bench.measuring import APP, Case, Size, Way, Work
 from local.desk import ROOT
 
-HEAVY = ("pyarrow", "azure.storage.blob", "azure.data.tables", "azure.identity", "cronsim", "msgspec", "requests")
+HEAVY = ("pyarrow", "azure.storage.blob", "azure.data.tables", "azure.identity", "msgspec", "requests")
 FUNCTIONS = (
     "poll_flow_sessions",
     "decode_additional_context",
