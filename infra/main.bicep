@@ -133,7 +133,7 @@ param healthBacklogHours int = 6
 
 @description('HEALTH_PENDING_LOGS: action logs of one environment that may be awaited for long.')
 @minValue(1)
-@maxValue(1000000)
+@maxValue(10000)
 param healthPendingLogs int = 1000
 
 @description('MANAGEMENT_API_URL: root of the Management Activity API; empty: that of CLOUD.')

@@ -24,5 +24,5 @@ def limits_from(read: Callable[[str, int], int]) -> HealthLimits:
         environment_hours=read("HEALTH_ENVIRONMENT_HOURS", 168),
         audit_hours=read("HEALTH_AUDIT_HOURS", 144),
         backlog_hours=read("HEALTH_BACKLOG_HOURS", 168),
-        pending_logs=read("HEALTH_PENDING_LOGS", 1_000_000),
+        pending_logs=read("HEALTH_PENDING_LOGS", 10_000),
     )

@@ -62,6 +62,9 @@ def test_numbers_are_those_of_the_code(flow_runs: str) -> None:
     assert "two minutes after the run has ended" in flow_runs
     assert reconcile_runs.RECENT_DAYS == 7
     assert reconcile_runs.OLDER_DAYS == 30
+    assert reconcile_runs.FORBIDDEN_DAYS == 60
+    assert f"{reconcile_runs.MOST_AT_ONCE:,} runs of an environment a day" in flow_runs
+    assert reconcile_runs.MOST_QUEUED == 1000
     assert "the last seven days are compared" in flow_runs
     assert "thirty older days" in flow_runs
     assert decode_additional_context.GRACE.days == 1

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
+from itertools import chain, islice, takewhile
 from random import shuffle
 
 from shared.app import App
@@ -20,7 +21,9 @@ from shared.functions.poll_flow_sessions import DEFAULT_HISTORY
 from shared.functions.sources import Tally
 from shared.schema import FACT_FLOW_SESSION
 from shared.setting_values import GUID, Environment
-from shared.state.journal import DELETED_AT_SOURCE, TAKEN_LATE, Gap
+from shared.state.checkpoints import Checkpoint
+from shared.state.journal import DELETED_AT_SOURCE, GIVEN_UP, TAKEN_LATE, Gap
+from shared.state.names import Queue
 from shared.state.register import Stamps
 from shared.times import iso_utc, parse_day, parse_utc
 
@@ -36,6 +39,15 @@ NO_SUCH_ROW = "0x80040217"
 IDS_PER_QUERY = 25
 MOST_CONFIRMED = 20
 STAGED_AGAIN = timedelta(days=2)
+WAITING_PLACE = "reconcile-waiting"
+MOST_AT_ONCE = 20_000
+"""Unsettled runs that one invocation holds in memory and works on."""
+ASKED_AT_ONCE = 500
+MOST_QUEUED = 1000
+"""Messages in the queue of action logs above which no more are sent."""
+FORBIDDEN_DAYS = 60
+TOLD_DAYS = 7
+"""Days on which an end is told, should some of them have no reconcile."""
 A_DAY = timedelta(days=1)
 
 
@@ -65,6 +77,7 @@ class _Reconciling:
         self.now = self.api.server_time(deadline)
         place = app.checkpoints.load(CURSOR, self.id).values
         self.cursor = read_cursor(place, app.settings.history_start or self.now - DEFAULT_HISTORY)
+        self.forbidden_since = app.clock.now().date() - A_DAY * FORBIDDEN_DAYS
 
     def run(self) -> None:
         for step in self._steps():
@@ -83,19 +96,55 @@ class _Reconciling:
             yield partial(self._compare, day)
 
     def _waiting_steps(self) -> Iterator[Callable[[], None]]:
-        """Some dozens of runs a step, in an order that changes: what is not reached today has its turn later."""
-        long_ago = self.app.clock.now() - LONG_WAITING
-        unsettled = self.app.register.unsettled(self.id)
-        waiting = [run for run in unsettled if max(run.modified_utc, run.ingested_utc) < long_ago]
+        """Some runs a step, in an order that changes: what is not reached today has its turn later.
+
+        Of very many runs the next ones have their turn tomorrow, from where these end and round again.
+        """
+        place = self.app.checkpoints.load(WAITING_PLACE, self.id)
+        waiting = list(islice(self._waiting(place), MOST_AT_ONCE))
         self.tally.rows_read += len(waiting)
+        last = waiting[-1] if len(waiting) == MOST_AT_ONCE else None
         shuffle(waiting)
-        ended = [run for run in waiting if run.is_finished and run.log_status in AWAITED]
+        ended = [run for run in waiting if run.is_finished]
         self.tally.waiting = len(ended)
         self.tally.waiting_utc = min((run.modified_utc for run in ended), default=None)
-        yield partial(self.intake.ask_for_logs, ended)
-        is_open = (run for run in waiting if not run.is_finished and not run.deleted_at_source_utc)
-        for batch in batches(is_open, IDS_PER_QUERY):
+        by_day = grouped(ended, lambda run: run.day).values()  # a message asks for runs of one day
+        for some in batches(chain.from_iterable(by_day), ASKED_AT_ONCE):
+            yield partial(self._ask_for_logs, some)
+        for batch in batches((run for run in waiting if not run.is_finished), IDS_PER_QUERY):
             yield partial(self._ask_for_runs, batch)
+        if last or place.values:
+            self.app.checkpoints.save(place, {"day": last.day.isoformat(), "run": last.session_id} if last else {})
+        yield self._tell_given_up
+
+    def _waiting(self, place: Checkpoint) -> Iterator[Session]:
+        """Runs that have been open, or whose logs have been awaited, for long: from a place on and round again."""
+        unsettled = partial(self.app.register.unsettled, self.id, self.forbidden_since)
+        found = unsettled()
+        if place.values.get("day"):
+            left_off = parse_day(place.values["day"]), str(place.values["run"])
+            again = takewhile(lambda run: (run.day, run.session_id) <= left_off, found)
+            found = chain(unsettled(left_off), again)
+        long_ago = self.app.clock.now() - LONG_WAITING
+        return (run for run in found if max(run.modified_utc, run.ingested_utc) < long_ago and _is_awaited(run))
+
+    def _ask_for_logs(self, ended: list[Session]) -> None:
+        """Ask for logs once more, unless the queue is full: what is in it comes first."""
+        if self.app.storage.queues.room(Queue.ADDITIONAL_CONTEXT, MOST_QUEUED) > 0:
+            self.intake.ask_for_logs(ended)
+        else:
+            self.tally.note = f"the queue {Queue.ADDITIONAL_CONTEXT} is full; not all logs were asked for again"
+
+    def _tell_given_up(self) -> None:
+        """Logs that have been refused for so long are not asked for any more: say so, once a day of runs."""
+        for back in range(1, TOLD_DAYS + 1):
+            day = self.forbidden_since - A_DAY * back
+            if number := self.app.register.forbidden(self.id, day):
+                reason = (
+                    f"{number} action logs have been refused for {FORBIDDEN_DAYS} days and are not asked for any "
+                    "more. When they no longer are, set LOGS_REPLAY to this day."
+                )
+                self._note(day, GIVEN_UP, day.isoformat(), reason)
 
     def _ask_for_runs(self, open_runs: list[Session]) -> None:
         """Read runs again that have been open for long: one that ended and was missed shows now."""
@@ -168,7 +217,7 @@ class _Reconciling:
         """Say it first: once they are taken, nothing tells any more that they were late."""
         if session_ids:
             reason = f"{len(session_ids)} runs were not seen when they changed; they are taken now."
-            self._note(day, TAKEN_LATE, session_ids, reason)
+            self._note(day, TAKEN_LATE, _first(session_ids), reason)
         self._taken(session_ids)
 
     def _mark_gone(self, sessions: list[Session]) -> None:
@@ -176,7 +225,7 @@ class _Reconciling:
         gone = self._confirmed(sessions)
         for day, runs in sorted(grouped(gone, lambda run: run.day).items()):
             reason = f"{len(runs)} runs are no longer at the source; they are kept here, and marked."
-            self._note(day, DELETED_AT_SOURCE, [run.session_id for run in runs], reason)
+            self._note(day, DELETED_AT_SOURCE, _first([run.session_id for run in runs]), reason)
         now = self.app.clock.now()
         stage_sessions(self.app, self.app.register.update(gone, lambda run, known: _deleted(known or run, now)))
 
@@ -202,7 +251,7 @@ class _Reconciling:
         recent = [session_id for session_id, known in here.items() if known.ingested_utc > since]
         stage_sessions(self.app, self._registered(day, recent))
 
-    def _note(self, day: date, kind: str, session_ids: Sequence[str], reason: str) -> None:
+    def _note(self, day: date, kind: str, subject: str, reason: str) -> None:
         log.warning("%s, %s: %s", self.environment.name, day, reason)
         self.app.journal.lost(
             Gap(
@@ -210,11 +259,19 @@ class _Reconciling:
                 from_utc=_begin(day),
                 to_utc=_begin(day) + A_DAY,
                 kind=kind,
-                subject=f"{len(session_ids)} runs, first {min(session_ids)}",
+                subject=subject,
                 reason=reason,
                 noticed_utc=self.app.clock.now(),
             )
         )
+
+
+def _is_awaited(run: Session) -> bool:
+    return run.log_status in AWAITED if run.is_finished else not run.deleted_at_source_utc
+
+
+def _first(session_ids: Sequence[str]) -> str:
+    return f"{len(session_ids)} runs, first {min(session_ids)}"
 
 
 def _is_newer(modified: datetime, known: Stamps | None) -> bool:

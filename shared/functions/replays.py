@@ -156,9 +156,7 @@ class _LogsReplay:
         self.tally = tally
         self.id = app.profile(environment, deadline).environment_id
         self.place = _Place(app, LOGS_PLACE, environment, order, tally)
-        queues = app.storage.queues
-        busy = queues.ready(Queue.ADDITIONAL_CONTEXT)  # messages that wait for later keep nobody waiting
-        self.room = MOST_WAITING - (queues.length(Queue.ADDITIONAL_CONTEXT) if busy else 0)
+        self.room = app.storage.queues.room(Queue.ADDITIONAL_CONTEXT, MOST_WAITING)
 
     def run(self) -> None:
         for day in self.place.rest([day.isoformat() for day in self.place.order.days()]):

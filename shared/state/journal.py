@@ -26,6 +26,7 @@ MOST_NOTICED = 1000
 """More gaps than that are not counted: one page of a listing."""
 DELETED_AT_SOURCE = "runs deleted at the source"
 TAKEN_LATE = "runs taken late"
+GIVEN_UP = "action logs given up"
 CONTENT_EXPIRED = "audit content expired"
 SUBSCRIPTION_DISABLED = "subscription disabled"
 BLOB_LOST = "content blob lost"

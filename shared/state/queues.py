@@ -81,9 +81,12 @@ class Queues:
         sent = (message.inserted_on for message in self._in_front(queue))
         return min(filter(None, sent), default=None)
 
-    def ready(self, queue: str) -> bool:
-        """Whether it holds as many messages that can be taken now as one look shows."""
-        return len(self._in_front(queue)) >= MOST_PEEKED
+    def room(self, queue: str, most: int) -> int:
+        """How many more messages may be sent before `most` are there; while few can be taken now, all of them.
+
+        Those that wait for later keep nobody waiting.
+        """
+        return most - (self.length(queue) if len(self._in_front(queue)) >= MOST_PEEKED else 0)
 
     def _in_front(self, queue: str) -> Sequence[QueueMessage]:
         try:

@@ -19,12 +19,15 @@ from shared.times import parse_day
 READERS = 8
 MOST_CONFLICTS = 20
 IN_ENVIRONMENT = "PartitionKey ge @first and PartitionKey lt @behind"
+FORBIDDEN = f"log_status eq '{LogStatus.FORBIDDEN.value}'"
 UNSETTLED = " or ".join(
     [
-        *(f"log_status eq '{status.value}'" for status in (LogStatus.PENDING, LogStatus.FORBIDDEN)),
+        f"log_status eq '{LogStatus.PENDING.value}'",
+        f"({FORBIDDEN} and PartitionKey ge @since )",
         *(f"outcome eq '{outcome.value}'" for outcome in sorted(UNFINISHED)),
     ]
 )
+FURTHER = "(PartitionKey gt @first or RowKey gt @run )"  # the SDK finds parameters between spaces
 
 
 @dataclass(frozen=True)
@@ -69,10 +72,23 @@ class Register:
     def day(self, environment_id: str, day: date) -> Iterator[Registered]:
         return map(_registered, self._table.partition(partition_of(environment_id, day)))
 
-    def unsettled(self, environment_id: str) -> Iterator[Session]:
-        """The runs of an environment that are open, or whose log is awaited."""
-        for entity in self._table.query(f"{IN_ENVIRONMENT} and ({UNSETTLED})", _range_of(environment_id)):
+    def unsettled(
+        self, environment_id: str, forbidden_since: date, behind: tuple[date, str] | None = None
+    ) -> Iterator[Session]:
+        """The runs of an environment that are open, or whose log is awaited, in the order of their days and ids.
+
+        Of the forbidden logs those of runs since a day; of all of them only what comes behind one run.
+        """
+        bounds = _range_of(environment_id) | {"since": partition_of(environment_id, forbidden_since), "run": ""}
+        if behind is not None:
+            bounds |= {"first": partition_of(environment_id, behind[0]), "run": behind[1]}
+        for entity in self._table.query(f"{IN_ENVIRONMENT} and {FURTHER} and ({UNSETTLED})", bounds):
             yield _registered(entity).session
+
+    def forbidden(self, environment_id: str, day: date) -> int:
+        """The number of runs of a day whose logs are refused."""
+        where = {"day": partition_of(environment_id, day)}
+        return sum(1 for _ in self._table.query(f"PartitionKey eq @day and {FORBIDDEN}", where, ()))
 
     def stamps(self, environment_id: str, day: date) -> dict[str, Stamps]:
         """All registered runs of a day by id, with the times that tell what may have to be done about each."""
