@@ -10,6 +10,8 @@ from datetime import datetime
 from functools import partial
 from random import random
 
+from azure.core.exceptions import AzureError, HttpResponseError
+
 from shared.app import App
 from shared.clock import Deadline
 from shared.errors import Conflict, FlowtrailError, SourcesFailed
@@ -23,6 +25,7 @@ log = logging.getLogger("flowtrail")
 SIDE_BY_SIDE = 8
 SHORTEST_SHARE_S = 60.0
 LEAST_S = 5.0
+NO_STORAGE = "It was not begun, for the data storage account no longer answers; the next tick takes it up."
 Work = Callable[[Deadline, "Tally"], None]
 """What is done for one source, until its own deadline."""
 
@@ -66,6 +69,9 @@ class _Outcome:
 def each_source(app: App, function: str, sources: Mapping[str, Work], deadline: Deadline) -> dict[str, int]:
     """Run every source; note each in the ingest log; one that fails neither stops nor delays the others.
 
+    Only where storage no longer answers no further source is begun: nothing of it could be kept, and waiting for
+    storage at each would outlast the invocation.
+
     Where there are more sources than run side by side, each gets its share of the time, and their order changes
     from run to run: a few slow ones can't keep the same others from their turn again and again.
 
@@ -76,8 +82,9 @@ def each_source(app: App, function: str, sources: Mapping[str, Work], deadline: 
     """
     share_s = max(SHORTEST_SHARE_S, deadline.remaining_s * SIDE_BY_SIDE / max(1, len(sources)))
     order = sorted(sources, key=lambda _: random())  # noqa: S311 - a fair turn, no secret
+    silenced = threading.Event()
     with InvocationThreads(SIDE_BY_SIDE) as pool:
-        outcomes = list(pool.map(partial(_one, app, function, sources, share_s, deadline), order))
+        outcomes = list(pool.map(partial(_one, app, function, sources, share_s, deadline, silenced), order))
     totals = _totals(outcomes)
     failures = {one.source: one.error for one in outcomes if one.error}
     if failures:
@@ -98,8 +105,16 @@ def _totals(outcomes: Sequence[_Outcome]) -> dict[str, int]:
 
 
 def _one(
-    app: App, function: str, sources: Mapping[str, Work], share_s: float, deadline: Deadline, source: str
+    app: App,
+    function: str,
+    sources: Mapping[str, Work],
+    share_s: float,
+    deadline: Deadline,
+    silenced: threading.Event,
+    source: str,
 ) -> _Outcome:
+    if silenced.is_set():
+        return _Outcome(source, Tally(finished=False, begun=False), NO_STORAGE)
     tally, began, began_s = Tally(), app.clock.now(), app.clock.monotonic()
     own = Deadline(app.clock, min(deadline.at_s, began_s + share_s))
     problem = _problem(function, source, partial(_within, own, sources[source]), tally)
@@ -108,6 +123,8 @@ def _one(
         _note(app, function, source, began, began_s, tally, problem)
     except Exception as unnoted:  # the other sources must have their turn all the same
         log.exception("How %s of %s went can't be noted", function, source)
+        if isinstance(unnoted, AzureError) and not isinstance(unnoted, HttpResponseError):
+            silenced.set()
         error = error or _text(unnoted)
     return _Outcome(source, tally, error)
 

@@ -21,8 +21,27 @@ from shared.state.queues import Queues
 
 CONNECTIONS = 128
 """Of each service, kept open: eight sources of a timer read with eight threads each, beside a dozen messages."""
-CONNECT_TIMEOUT_S = 10
-READ_TIMEOUT_S = 60
+CONNECT_TIMEOUT_S = 5
+READ_TIMEOUT_S = 20
+LONGEST_PAUSE_S = 10
+RETRIES = {
+    "retry_total": 3,
+    "retry_status": 3,
+    "retry_connect": 2,
+    "retry_read": 1,
+    # blobs and queues: pauses of 3, 5 and 9 seconds, half a second more or less
+    "initial_backoff": 1,
+    "increment_base": 2,
+    "random_jitter_range": 0.5,
+    # tables: 0, 2 and 4 seconds
+    "retry_backoff_factor": 1,
+}
+"""What the SDKs are told, for they know no deadline: by default the pauses of one operation come to 84 seconds."""
+LONGEST_OPERATION_S = 80
+"""Twice no answer, twice no connection, and the pauses between. `functionTimeout` leaves room for four of them
+behind each deadline: for what is under way then, the note of it, the heartbeat and the report."""
+PAUSES = {"retry-after": 1, "retry-after-ms": 1000, "x-ms-retry-after-ms": 1000}
+"""Headers that ask for a pause, and their units a second."""
 AUDIENCE = "https://storage.azure.com"
 
 Transport = HttpTransport[Any, Any]
@@ -40,11 +59,7 @@ class Storage:
         credential: TokenCredential | None,
         new_transport: Callable[[], Transport] | None = None,
     ) -> None:
-        options: dict[str, Any] = {
-            "transport": (new_transport or pooled_transport)(),
-            "connection_timeout": CONNECT_TIMEOUT_S,
-            "read_timeout": READ_TIMEOUT_S,
-        }
+        options: dict[str, Any] = {"transport": (new_transport or pooled_transport)(), **RETRIES}
         if where.connection_string:
             blob = BlobServiceClient.from_connection_string(where.connection_string, **options)
             queue = QueueServiceClient.from_connection_string(where.connection_string, **options)
@@ -70,9 +85,34 @@ class Storage:
                 self._tables.create_table_if_not_exists(name)
 
 
-def pooled_transport() -> Transport:
-    """One pool for all three services, large enough for all threads of a worker."""
+class BriefTransport(RequestsTransport):
+    """Lets no service ask for a long pause, which the SDK of tables would sleep through."""
+
+    def send(self, request: Any, **options: Any) -> Any:
+        inner: Any = super()  # the SDK leaves it untyped
+        response = inner.send(request, **options)
+        for name, units_a_second in PAUSES.items():
+            if name in response.headers:
+                response.headers[name] = _brief(str(response.headers[name]), units_a_second)
+        return response
+
+
+def _brief(asked: str, units_a_second: int) -> str:
+    longest = LONGEST_PAUSE_S * units_a_second
+    return str(min(int(asked), longest) if asked.isdecimal() else longest)
+
+
+def pooled_transport(read_timeout_s: float = READ_TIMEOUT_S) -> BriefTransport:
+    """One pool for all three services, large enough for all threads of a worker.
+
+    The timeouts belong here: the SDKs leave a transport that is given as it is.
+    """
     session = requests.Session()
     for scheme in ("https://", "http://"):
         session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=CONNECTIONS))
-    return RequestsTransport(session=session, session_owner=False)
+    return BriefTransport(
+        session=session,
+        session_owner=False,
+        connection_timeout=CONNECT_TIMEOUT_S,
+        read_timeout=read_timeout_s,
+    )
