@@ -28,13 +28,15 @@ class FeedCursor:
     """Everything that became available before `watermark` has been listed, and entered in the ledger.
 
     `enabled_utc` is when the feed was last listed, so that its subscription was on; `started_utc` when a start
-    was last tried; `newest_utc` when the newest blob that was ever listed became available.
+    was last tried; `newest_utc` when the newest blob that was ever listed became available; `off_utc` when the
+    subscription was last off by two answers of the service, for one may be wrong.
     """
 
     watermark: datetime | None = None
     enabled_utc: datetime | None = None
     started_utc: datetime | None = None
     newest_utc: datetime | None = None
+    off_utc: datetime | None = None
 
     def values(self) -> dict[str, Any]:
         return {
@@ -42,6 +44,7 @@ class FeedCursor:
             "enabled_utc": self.enabled_utc,
             "started_utc": self.started_utc,
             "newest_utc": self.newest_utc,
+            "off_utc": self.off_utc,
         }
 
     def may_start(self, now: datetime) -> bool:
@@ -51,8 +54,8 @@ class FeedCursor:
     @property
     def lapse(self) -> Interval | None:
         """The time without a subscription that a start has ended, while it is not yet told as a gap."""
-        if self.enabled_utc and self.started_utc and self.started_utc > self.enabled_utc:
-            return Interval(self.enabled_utc, self.started_utc)
+        if self.enabled_utc and self.off_utc and self.off_utc > self.enabled_utc:
+            return Interval(self.enabled_utc, self.off_utc)
         return None
 
     def silent_since(self, first: datetime) -> datetime | None:
@@ -69,7 +72,7 @@ class FeedCursor:
 
 
 def read_feed_cursor(values: Mapping[str, Any]) -> FeedCursor:
-    names = ("watermark_utc", "enabled_utc", "started_utc", "newest_utc")
+    names = ("watermark_utc", "enabled_utc", "started_utc", "newest_utc", "off_utc")
     return FeedCursor(*(values.get(name) for name in names))
 
 

@@ -33,7 +33,8 @@ class Profile:
     """An environment as its own API describes it.
 
     `access_problems` are what keeps us from data that is there, `remarks` what the environment's settings keep
-    from being there; both in sentences for an administrator.
+    from being there; both in sentences for an administrator. One that was not `described` whole is asked for again
+    soon: it lacks a table, or did not tell the columns of one for once.
     """
 
     environment_id: str
@@ -45,6 +46,7 @@ class Profile:
     checked_utc: datetime
     access_problems: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    described: bool = True
 
 
 def read_profile(
@@ -60,16 +62,18 @@ def read_profile(
     logs = _log_settings(api, deadline)
     needs_flow_logs = bool(logs.columns) and logs.version in (V2, BOTH)
     problems = access_problems(api, str(user.get("UserId")), flow_logs=needs_flow_logs, deadline=deadline)
+    columns = attributes_of(api, "flowsession", deadline)
     return Profile(
         environment_id=_id(organization, "EnvironmentId"),
         organization_id=_id(organization, "OrganizationId"),
         name=name,
         url=api.api.origin,
-        session_columns=readable_columns(attributes_of(api, "flowsession", deadline)),
+        session_columns=readable_columns(columns),
         logs=logs,
         checked_utc=now,
         access_problems=tuple(problems),
         remarks=tuple(log_remarks(logs)),
+        described=columns is not None and bool(logs.columns),
     )
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from shared.app import App
 from shared.audit.collector import Collector
 from shared.audit.cursor import CURSOR, FeedCursor, read_feed_cursor, to_list
-from shared.audit.feed import ContentBlob, OddEntries
+from shared.audit.feed import ContentBlob, OddEntries, Subscriptions
 from shared.audit.replay import replay
 from shared.audit.searching import backfill, search_months
 from shared.clock import Deadline
@@ -76,28 +76,42 @@ class _Poll:
             self._list()
         except NotSubscribed as error:
             log.info("Nothing of %s can be listed: %s", self.content_type, error)
-            self._start()
+            self._start(self.feed.subscriptions(self.deadline))
         first = self.app.sources.first_seen(FUNCTION, self.content_type, self.app.clock.now())
         if since := self.cursor.silent_since(first):
             log.warning("The activity feed has listed no new blob of %s since %s", self.content_type, since)
 
     def _keep_subscribed(self) -> None:
-        """Start a subscription that is missing or disabled; one is never stopped."""
+        """Start a subscription that is missing or disabled at a second look too; one is never stopped."""
         subscriptions = self.feed.subscriptions(self.deadline)
         self.now = subscriptions.server_time
         self.tally.clock_ahead_s = round((self.app.clock.now() - self.now).total_seconds())
         if not subscriptions.is_enabled(self.content_type):
-            self._start(was_off=subscriptions.exists(self.content_type))
+            again = self.feed.subscriptions(self.deadline)
+            if not again.is_enabled(self.content_type):
+                self._start(again)
 
-    def _start(self, *, was_off: bool = False) -> None:
-        """Start it. Where it was seen to be off, that it is on already tells of a start whose answer was lost."""
-        if not self.cursor.may_start(self.now):
+    def _start(self, seen: Subscriptions) -> None:
+        """Start it; a lapse is what two answers tell of: two of list and listing, or one and that of the start.
+
+        It is noted before the start, whose answer may be lost. That it is on already tells of such a start, unless
+        the list only lacked the subscription for once.
+        """
+        known, may_start = self.cursor, self.cursor.may_start(self.now)
+        self._save(
+            replace(
+                known,
+                started_utc=self.now if may_start else known.started_utc,
+                off_utc=known.off_utc if seen.is_enabled(self.content_type) else self.now,
+            )
+        )
+        if not may_start:
             return
-        self._save(replace(self.cursor, started_utc=self.now))
         if self.feed.subscribe(self.content_type, self.deadline):
             log.warning("The subscription to %s was not enabled and has been started", self.content_type)
-        elif self.cursor.enabled_utc is not None and not was_off:  # it was on all the time: nothing lapsed
-            self._save(replace(self.cursor, enabled_utc=self.now))
+            self._save(replace(self.cursor, off_utc=self.now))
+        elif not seen.exists(self.content_type):
+            self._save(replace(self.cursor, off_utc=known.off_utc))
 
     def _list(self) -> None:
         """List up to now; a listing that the service breaks off starts again from what is listed already."""

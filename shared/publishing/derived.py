@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, timedelta
 from typing import Any
@@ -20,7 +20,7 @@ from shared.publishing.reach import Reach
 from shared.publishing.staging import Destination, Staging, spool
 from shared.schema import FACT_FLOW_SESSION, FACT_GAP, FACT_INGEST, FACT_MACHINE_HOUR
 from shared.state.blobs import Blobs
-from shared.state.checkpoints import Checkpoints
+from shared.state.checkpoints import Checkpoint, Checkpoints
 from shared.state.journal import Gap, Journal
 from shared.state.names import Container
 from shared.times import parse_day
@@ -30,6 +30,7 @@ PUBLISHED = "published"
 LATEST_RECORD = timedelta(hours=1)
 """A function notes its run under the day on which it began; none lasts this long."""
 LONGEST_SUBJECTS = 4000
+BEFORE_ALL = "1970-01-01"
 
 
 @dataclass(frozen=True)
@@ -114,11 +115,15 @@ class JournalMarks:
         self._mark_days()
 
     def _mark_gaps(self) -> None:
-        gaps = self.checkpoints.load(PUBLISHED, FACT_GAP.name)
-        content = _digest(repr(row) for row in gap_rows(self.journal.gaps()))
-        if content not in (gaps.values.get("content"), _digest(())):
+        """A gap is written once, so that only those noticed of late can be new; days as in the ingest log."""
+        place = self.checkpoints.load(PUBLISHED, FACT_GAP.name)
+        first = parse_day(place.values.get("first_day") or BEFORE_ALL)
+        contents = _contents(place.values.get("contents"))
+        noticed = grouped(self.journal.gaps_noticed_from(first), lambda gap: str(gap.noticed_utc.date()))
+        found = {day: _digest(map(repr, gaps)) for day, gaps in noticed.items()}
+        if any(contents.get(day) != content for day, content in found.items()):
             self.staging.mark(Destination(FACT_GAP, None), FACT_GAP.name)
-            self.checkpoints.save(gaps, {"content": content})
+        self._remember(place, found)
 
     def _mark_days(self) -> None:
         """Days are looked at until an hour after their end: nothing is written to them later."""
@@ -127,7 +132,6 @@ class JournalMarks:
         first = place.values.get("first_day") or self.journal.first_day()
         if first is None:
             return
-        settled = (now - LATEST_RECORD).date()
         contents = _contents(place.values.get("contents"))
         days = [parse_day(first) + timedelta(days=at) for at in range((now.date() - parse_day(first)).days + 1)]
         for day in days:
@@ -135,9 +139,12 @@ class JournalMarks:
             if content not in (contents.get(str(day)), _digest(())):
                 self.staging.mark(Destination(FACT_INGEST, day), FACT_INGEST.name)
                 contents[str(day)] = content
-        open_days = {day: content for day, content in contents.items() if day >= settled.isoformat()}
-        listed = " ".join(f"{day}={content}" for day, content in sorted(open_days.items()))
-        self.checkpoints.save(place, {"first_day": settled.isoformat(), "contents": listed})
+        self._remember(place, contents)
+
+    def _remember(self, place: Checkpoint, contents: Mapping[str, str]) -> None:
+        settled = (self.clock.now().astimezone(UTC) - LATEST_RECORD).date().isoformat()
+        listed = " ".join(f"{day}={content}" for day, content in sorted(contents.items()) if day >= settled)
+        self.checkpoints.save(place, {"first_day": settled, "contents": listed})
 
 
 def _contents(text: str | None) -> dict[str, str]:

@@ -13,6 +13,7 @@ from shared.state.entities import Entities, Entity, Operation, Write
 
 PARTITION = "environment"
 FRESH = timedelta(hours=24)
+NOT_DESCRIBED = timedelta(hours=1)
 IDENTITY = ("environment_id", "organization_id", "name", "url")
 LOG_PREFIX = "log_"
 
@@ -29,12 +30,15 @@ class EnvironmentTable:
         return _profile(entity, environment) if entity and entity.get("environment_id") else None
 
     def fresh(self, environment: Environment, now: datetime) -> Profile | None:
-        """What was learnt of an environment within the last day, unless something was wrong with it."""
+        """What was learnt of an environment within the last day, unless something was wrong with it.
+
+        What was not described whole holds for an hour.
+        """
         entity = self._table.get(PARTITION, _row(environment))
         if entity is None or not entity.get("environment_id") or entity.get("access_problem"):
             return None
         profile = _profile(entity, environment)
-        return profile if now - profile.checked_utc < FRESH else None
+        return profile if now - profile.checked_utc < (FRESH if profile.described else NOT_DESCRIBED) else None
 
     def save(self, environment: Environment, profile: Profile) -> None:
         """Remember a profile; a problem that goes on keeps the time since when it is there."""
@@ -75,6 +79,7 @@ def _properties(profile: Profile) -> dict[str, Any]:
         "log_columns": ",".join(profile.logs.columns),
         "session_columns": ",".join(profile.session_columns),
         "checked_utc": profile.checked_utc,
+        "described": profile.described,
         "remarks": "\n".join(profile.remarks) or None,
     }
 
@@ -92,6 +97,7 @@ def _profile(entity: Entity, environment: Environment) -> Profile:
         checked_utc=entity.get("checked_utc"),
         access_problems=tuple(str(entity.get("access_problem") or "").splitlines()),
         remarks=tuple(str(entity.get("remarks") or "").splitlines()),
+        described=entity.get("described") is not False,
     )
 
 

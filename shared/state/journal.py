@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import groupby, islice
 from time import monotonic
 from typing import Any
@@ -109,6 +109,11 @@ class Journal:
 
     def gaps(self) -> Iterator[Gap]:
         return map(_gap, self._gaps.all())
+
+    def gaps_noticed_from(self, day: date) -> Iterator[Gap]:
+        """The gaps noticed on a UTC day or later, however many, in the order of their sources."""
+        since = datetime.combine(day, time(), UTC)
+        return map(_gap, self._gaps.query("noticed_utc ge @since", {"since": since}))
 
     def _note_day(self, gap: Gap, row: str) -> None:
         """The same gap under the day on which it was noticed, so that recent ones are found without all others."""

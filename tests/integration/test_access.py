@@ -190,3 +190,21 @@ def test_forty_environments_of_which_three_are_broken(account: str) -> None:
         stage.clock.advance(hours=3)
         reasons = json.loads(stage.run("health")[1])["reasons"]
         assert {no_role, refused, silent} <= {reason["where"] for reason in reasons}
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_columns_that_are_not_told_for_once_are_asked_for_again_within_the_hour(account: str, status: int) -> None:
+    """Without them the rows of flowlogs would not be looked for."""
+    world = with_settings(bare_world(), desktopflowrunactionlogversion=1)
+    with on_stage(with_runs(world, a_run(1)), account) as stage:
+        stage.tenant.faults.add(Fault("dataverse", path_contains="'flowlog')/Attributes", status=status))
+        stage.run("poll_flow_sessions")
+        (environment,) = stage.app.settings.environments
+        assert stage.app.profile(environment, stage.app.deadline(60)).logs.columns == ()
+        stage.clock.advance(minutes=61)
+        stage.run("poll_flow_sessions")
+        assert stage.app.profile(environment, stage.app.deadline(60)).logs.columns
+        asked = len(stage.tenant.requests)
+        stage.clock.advance(hours=20)
+        stage.app.profile(environment, stage.app.deadline(60))
+        assert len(stage.tenant.requests) == asked

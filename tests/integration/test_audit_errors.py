@@ -156,7 +156,7 @@ def test_a_subscription_that_is_on_already_is_fine(account: str, code: str, plac
     with staged(account, place) as stage:
         body = b"[]"
         stage.tenant.world = replace(stage.tenant.world, subscriptions={"Audit.General": True})
-        stage.tenant.faults.add(Fault("activity", path_contains=LIST, times=1, status=200, body=body))
+        stage.tenant.faults.add(Fault("activity", path_contains=LIST, times=2, status=200, body=body))
         stage.tenant.faults.add(answer(code, place))
         assert collected(stage) == BLOBS
         assert any(START in request.path for request in stage.tenant.requests)

@@ -217,6 +217,55 @@ def test_a_lapse_is_told_though_the_answer_to_the_start_is_lost(account: str) ->
         assert gap.kind == "subscription disabled"
 
 
+def test_a_list_that_lacks_the_subscription_for_once_is_no_lapse(account: str) -> None:
+    with on_stage(world_of(a_blob(1)), account) as stage:
+        collected(stage)
+        stage.clock.advance(hours=1)
+        stage.tenant.faults.add(Fault("activity", path_contains="subscriptions/list", status=200, body=b"[]"))
+        stage.tenant.faults.add(Fault("activity", path_contains=START, times=None, status=500))
+        stage.run("poll_audit_content")
+        stage.tenant.faults.clear()
+        stage.clock.advance(minutes=15)
+        stage.run("poll_audit_content")
+        assert starts(stage) == 0
+        assert not gaps(stage)
+
+
+@pytest.mark.parametrize("answer", [500, 400])
+def test_a_listing_that_is_refused_for_once_is_no_lapse(account: str, answer: int) -> None:
+    """The list says that the subscription is on, and the start fails, or says so as well."""
+    with on_stage(world_of(a_blob(1)), account) as stage:
+        collected(stage)
+        stage.clock.advance(hours=1)
+        refused = b'{"error":{"code":"AF20022","message":"No subscription found."}}'
+        already = b'{"error":{"code":"AF20024","message":"The subscription is already enabled."}}'
+        stage.tenant.faults.add(Fault("activity", path_contains="subscriptions/content", status=400, body=refused))
+        stage.tenant.faults.add(Fault("activity", path_contains=START, times=None, status=answer, body=already))
+        with suppress(SourcesFailed):
+            stage.run("poll_audit_content")
+        assert starts(stage) > 0
+        stage.tenant.faults.clear()
+        stage.clock.advance(minutes=15)
+        stage.run("poll_audit_content")
+        assert not gaps(stage)
+
+
+def test_a_listing_that_is_refused_and_a_start_that_was_needed_are_a_lapse(account: str) -> None:
+    """The list is behind: it still says that the subscription is on."""
+    with on_stage(world_of(a_blob(1)), account) as stage:
+        collected(stage)
+        stage.tenant.disable_subscription(CONTENT_TYPE)
+        stage.clock.advance(hours=1)
+        on = json.dumps([{"contentType": CONTENT_TYPE, "status": "enabled"}]).encode()
+        stage.tenant.faults.add(
+            Fault("activity", path_contains="subscriptions/list", times=2, status=200, body=on)
+        )
+        stage.run("poll_audit_content")
+        stage.clock.advance(minutes=15)
+        stage.run("poll_audit_content")
+        assert [gap.kind for gap in gaps(stage)] == ["subscription disabled"]
+
+
 def test_blobs_that_were_listed_and_never_fetched_become_gaps(account: str) -> None:
     with on_stage(world_of(a_blob(1), a_blob(2)), account) as stage:
         stage.tenant.faults.add(Fault("activity", path_contains="/audit/", times=None, status=503))

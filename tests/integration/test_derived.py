@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -200,3 +201,49 @@ def test_two_publishers_of_one_day_of_machine_hours(account: str) -> None:
         publish_runs(stage, session("2", 1, 1, 1.5, "b"))
         assert disturbed
         assert {machine for machine, _ in hours(stage)} == {"a", "b", "c"}
+
+
+def noticed(stage: Stage, subject: str) -> None:
+    now = stage.clock.now()
+    stage.app.journal.lost(
+        Gap(
+            source="Audit.General",
+            from_utc=now - HOUR,
+            to_utc=now,
+            kind="content blob lost",
+            subject=subject,
+            reason="it expired",
+            noticed_utc=now,
+        )
+    )
+
+
+def test_publishing_asks_for_no_gaps_but_those_noticed_of_late(account: str) -> None:
+    with on_stage(bare_world(), account) as stage:
+        noticed(stage, "first")
+        stage.publish()
+        stage.clock.advance(days=3)
+        noticed(stage, "second")
+        stage.publish()
+        assert {row["subject"] for row in stage.rows("fact_gap")} == {"first", "second"}
+        read: list[str] = []
+        stage.transport.after = lambda request: read.append(unquote(request.url))
+        before = stage.published()
+        stage.publish()
+        today = stage.clock.now().date()
+        (only,) = [url for url in read if "/gaps()" in url]
+        assert f"noticed_utc ge datetime'{today}T00:00:00" in only
+        assert stage.published() == before
+
+
+def test_a_gap_that_is_noticed_before_midnight_and_written_after_it_is_published(account: str) -> None:
+    with on_stage(bare_world(), account) as stage:
+        stage.clock.advance(hours=11, minutes=59)
+        noticed(stage, "first")
+        stage.clock.advance(minutes=2)
+        stage.publish()
+        stage.clock.advance(minutes=-2)
+        noticed(stage, "second")
+        stage.clock.advance(minutes=10)
+        stage.publish()
+        assert [row["subject"] for row in stage.rows("fact_gap")] == ["first, second"]
