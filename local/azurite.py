@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 from local.guard import Guarded, start_guarded
+from local.npm import NpmError, install_locked
 
 if TYPE_CHECKING:
     from local.certificate import Certificate
@@ -37,7 +38,6 @@ ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1
 LISTENING = re.compile(r"Azurite (Blob|Queue|Table) service is successfully listening at (\S+)")
 SERVICES = ("Blob", "Queue", "Table")
 START_TIMEOUT_S = 90.0
-INSTALL_TIMEOUT_S = 600.0
 STOP_GRACE_S = 15.0
 
 
@@ -102,7 +102,10 @@ def install_azurite(target: Path = INSTALLED, node: Node | None = None) -> bool:
     with tempfile.TemporaryDirectory(prefix="azurite-", dir=target.parent, ignore_cleanup_errors=True) as aside:
         prepared = Path(aside) / "azurite"
         _copy_locked(prepared)
-        _npm_ci(node, prepared)
+        try:
+            install_locked(node.npm, prepared, "--omit=dev", "--install-links")
+        except NpmError as error:
+            raise AzuriteError(f"Azurite can't be installed: {error}") from error
         (prepared / "lock.sha256").write_text(_lock_hash(), "utf-8")
         _move_in(prepared, target)
     return True
@@ -127,27 +130,6 @@ def _require_node() -> Node:
     raise AzuriteError(
         f"Azurite needs Node.js {LOWEST_NODE} or newer with npm; dev.py installs one if there is none"
     )
-
-
-def _npm_ci(node: Node, directory: Path) -> None:
-    flags = ("--omit=dev", "--ignore-scripts", "--install-links", "--no-audit", "--no-fund", "--loglevel=error")
-    try:
-        run = subprocess.run(
-            [*node.npm, "ci", *flags],
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=INSTALL_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as late:
-        raise AzuriteError(f"npm did not finish within {INSTALL_TIMEOUT_S:.0f} s") from late
-    if run.returncode:
-        raise AzuriteError(f"npm could not install Azurite:\n{_tail(run.stdout.splitlines())}")
 
 
 def _move_in(prepared: Path, target: Path) -> None:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
 from local.azurite import Node, find_node
 from local.desk import LOCAL
+from local.npm import NpmError, install_locked
 
-INSTALL_TIMEOUT_S = 600.0
 LOCKED = ("package.json", "package-lock.json")
-FLAGS = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
 
 
 class PackagesError(RuntimeError):
@@ -49,30 +47,13 @@ def installed(package: Path) -> Path:
         prepared.mkdir()
         for name in LOCKED:
             shutil.copyfile(package / name, prepared / name)
-        _npm_ci(prepared)
+        try:
+            install_locked(node().npm, prepared)
+        except NpmError as error:
+            raise PackagesError(str(error)) from error
         try:
             prepared.rename(target)
         except OSError:
             if not target.is_dir():  # else somebody else was quicker
                 raise
     return target
-
-
-def _npm_ci(folder: Path) -> None:
-    try:
-        run = subprocess.run(
-            [*node().npm, "ci", *FLAGS],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=INSTALL_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as late:
-        raise PackagesError(f"npm did not finish within {INSTALL_TIMEOUT_S:.0f} s") from late
-    if run.returncode:
-        raise PackagesError(f"npm could not install the packages:\n{run.stdout[-2000:]}")

@@ -54,10 +54,6 @@ def epoch_ms(instant: datetime) -> int:
     return round(instant.timestamp() * 1000)
 
 
-def from_epoch_ms(value: int) -> datetime:
-    return datetime.fromtimestamp(value // 1000, UTC) + (value % 1000) * MILLISECOND
-
-
 def parse_day(text: str) -> date:
     return date.fromisoformat(text)
 

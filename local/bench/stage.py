@@ -26,7 +26,7 @@ from shared.settings import load_settings
 from shared.state.names import Queue
 from shared.state.storage import Transport, pooled_transport
 
-SIDE_BY_SIDE = 8  # `batchSize` of host.json: messages that one instance works on at a time
+SIDE_BY_SIDE = 8  # one batch of host.json; of the next one the host starts up to `newBatchThreshold` more
 SETTINGS = {
     "ENVIRONMENTS": "https://contoso.crm4.dynamics.com",
     "TENANT_ID": "11111111-1111-1111-1111-111111111111",

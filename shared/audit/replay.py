@@ -25,7 +25,7 @@ from shared.threads import InvocationThreads
 
 if TYPE_CHECKING:
     from shared.app import App
-    from shared.functions.sources import Tally
+    from shared.tally import Tally
 
 log = logging.getLogger("flowtrail")
 

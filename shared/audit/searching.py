@@ -34,7 +34,7 @@ from shared.state.names import Container
 
 if TYPE_CHECKING:
     from shared.app import App
-    from shared.functions.sources import Tally
+    from shared.tally import Tally
 
 log = logging.getLogger("flowtrail")
 

@@ -171,7 +171,6 @@ class Session:
         return self.created_utc.date()
 
 
-REGISTER_ONLY = ("version_number", "log_file_id")
 LOG_FIELDS = (
     "log_version",
     "log_status",

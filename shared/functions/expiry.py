@@ -15,12 +15,13 @@ from itertools import takewhile
 
 from shared.app import App
 from shared.clock import Deadline
-from shared.functions.sources import Tally, Work
+from shared.functions.sources import Work
 from shared.retention import RAW
 from shared.schema import FACT_AUDIT_EVENT, FACT_FLOW_SESSION, FACT_INGEST
 from shared.setting_values import CONTENT_TYPES
 from shared.state.blobs import BlobItem
 from shared.state.names import Container, StateTable
+from shared.tally import Tally
 from shared.times import parse_day
 
 log = logging.getLogger("flowtrail")

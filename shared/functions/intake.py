@@ -11,13 +11,13 @@ from shared.clock import Deadline
 from shared.dataverse.log_messages import requests_for
 from shared.dataverse.sessions import LogStatus, Session, Succession, read_session, succeed
 from shared.dataverse.web_api import Row
-from shared.functions.sources import Tally
 from shared.publishing.parquet import rows_of
 from shared.publishing.staging import Destination
 from shared.schema import FACT_FLOW_SESSION
 from shared.settings import Environment
 from shared.state.journal import Gap
 from shared.state.names import Queue
+from shared.tally import Tally
 from shared.times import epoch_ms, happened_utc
 
 

@@ -15,11 +15,12 @@ from shared.audit.replay import replay
 from shared.audit.searching import backfill, search_months
 from shared.clock import Deadline
 from shared.errors import Defer, Skip, Stop
-from shared.functions.sources import Tally, Work, each_source
+from shared.functions.sources import Work, each_source
 from shared.intervals import Interval, pieces
 from shared.net.api import NotSubscribed, StartAgain
 from shared.state.checkpoints import Checkpoint
 from shared.state.journal import CONTENT_EXPIRED, SUBSCRIPTION_DISABLED, Gap
+from shared.tally import Tally
 
 log = logging.getLogger("flowtrail")
 

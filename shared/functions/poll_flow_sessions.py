@@ -15,8 +15,9 @@ from shared.dataverse.web_api import Query, Row
 from shared.errors import AccessError, Gone, Missing
 from shared.functions.intake import Intake
 from shared.functions.replays import replays
-from shared.functions.sources import Tally, each_source
+from shared.functions.sources import each_source
 from shared.settings import Environment
+from shared.tally import Tally
 from shared.times import iso_utc, parse_utc
 
 FUNCTION = "poll_flow_sessions"

@@ -16,10 +16,11 @@ from shared.clock import Deadline
 from shared.functions.expiry import expiries
 from shared.functions.reconcile_runs import reconcile_runs
 from shared.functions.redrive import redrives
-from shared.functions.sources import Tally, each_source
+from shared.functions.sources import each_source
 from shared.intervals import pieces
 from shared.net.api import NotSubscribed
 from shared.state.ledger import BlobStatus, earliest_day
+from shared.tally import Tally
 
 log = logging.getLogger("flowtrail")
 

@@ -18,13 +18,13 @@ from shared.dataverse.web_api import Query
 from shared.errors import AccessError, Missing
 from shared.functions.intake import Intake, stage_sessions
 from shared.functions.poll_flow_sessions import DEFAULT_HISTORY
-from shared.functions.sources import Tally
 from shared.schema import FACT_FLOW_SESSION
 from shared.setting_values import GUID, Environment
 from shared.state.checkpoints import Checkpoint
 from shared.state.journal import DELETED_AT_SOURCE, GIVEN_UP, TAKEN_LATE, Gap
 from shared.state.names import Queue
 from shared.state.register import Stamps
+from shared.tally import Tally
 from shared.times import iso_utc, parse_day, parse_utc
 
 log = logging.getLogger("flowtrail")

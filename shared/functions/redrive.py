@@ -23,13 +23,14 @@ from shared.dataverse.sessions import AWAITED, LogStatus, Session, amended
 from shared.errors import AccessError, Defer, Skip, Unreadable
 from shared.functions.decode_additional_context import is_wanted, span_of, unreadable_name
 from shared.functions.intake import stage_sessions
-from shared.functions.sources import Tally, Work
+from shared.functions.sources import Work
 from shared.publishing.requests import read_destination
 from shared.publishing.staging import spool
 from shared.settings import Environment
 from shared.state.journal import Gap
 from shared.state.names import Container, Queue
 from shared.state.queues import TakenMessage
+from shared.tally import Tally
 
 log = logging.getLogger("flowtrail")
 

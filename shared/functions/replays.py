@@ -18,10 +18,11 @@ from shared.dataverse.log_messages import RUNS_PER_MESSAGE, requests_for
 from shared.dataverse.sessions import LogStatus, Session, read_again
 from shared.dataverse.web_api import Query
 from shared.functions.intake import Intake
-from shared.functions.sources import Tally, Work
+from shared.functions.sources import Work
 from shared.settings import Environment, Replay
 from shared.state.checkpoints import Checkpoint
 from shared.state.names import Queue
+from shared.tally import Tally
 from shared.times import iso_utc, parse_day, parse_utc
 
 log = logging.getLogger("flowtrail")

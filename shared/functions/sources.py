@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from random import random
@@ -18,6 +18,7 @@ from shared.errors import Conflict, FlowtrailError, SourcesFailed
 from shared.functions.troubles import trouble_of
 from shared.state.journal import IngestRecord
 from shared.state.sources import Faring
+from shared.tally import Tally
 from shared.threads import InvocationThreads
 
 log = logging.getLogger("flowtrail")
@@ -26,37 +27,8 @@ SIDE_BY_SIDE = 8
 SHORTEST_SHARE_S = 60.0
 LEAST_S = 5.0
 NO_STORAGE = "It was not begun, for the data storage account no longer answers; the next tick takes it up."
-Work = Callable[[Deadline, "Tally"], None]
+Work = Callable[[Deadline, Tally], None]
 """What is done for one source, until its own deadline."""
-
-
-@dataclass
-class Tally:
-    """What one source gave in one run.
-
-    `finished` turns false where the deadline came first, `begun` where not even its turn came or another run was
-    ahead. `note` is for the person who reads the ingest log. `waiting` counts what is still to be done there, the
-    oldest since `waiting_utc`; `clock_ahead_s` is how far this clock is ahead of the service's.
-    """
-
-    window_from_utc: datetime | None = None
-    window_to_utc: datetime | None = None
-    rows_read: int = 0
-    rows_written: int = 0
-    rows_failed: int = 0
-    finished: bool = True
-    begun: bool = True
-    note: str | None = None
-    waiting: int | None = None
-    waiting_utc: datetime | None = None
-    clock_ahead_s: int | None = None
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-
-    def waits(self, since_utc: datetime) -> None:
-        """Count one thing that is left to do."""
-        with self._lock:
-            self.waiting = (self.waiting or 0) + 1
-            self.waiting_utc = min(self.waiting_utc or since_utc, since_utc)
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,14 @@ from shared.dataverse.inventory import FLOWS, LISTINGS, MACHINE_GROUPS, MACHINES
 from shared.dataverse.profile import Profile, attributes_of, read_profile
 from shared.dataverse.web_api import Query, WebApi
 from shared.errors import AccessError, Missing
-from shared.functions.sources import Tally, each_source
+from shared.functions.sources import each_source
 from shared.publishing.parquet import read_rows, rows_of
 from shared.publishing.staging import Destination, spool
 from shared.schema import DIM_ENVIRONMENT, Table
 from shared.settings import Environment
 from shared.state.entities import Operation, Write
 from shared.state.names import Container, StateTable
+from shared.tally import Tally
 from shared.times import iso_utc
 
 FUNCTION = "sync_inventory"

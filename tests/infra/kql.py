@@ -12,6 +12,7 @@ from typing import Any
 
 from local.azurite import Node, find_node
 from local.desk import LOCAL
+from local.npm import install_locked
 
 PACKAGE = Path(__file__).parent / "kql"
 LOCK = PACKAGE / "package-lock.json"
@@ -40,8 +41,7 @@ def _library() -> tuple[Node, Path]:
         folder.mkdir(parents=True)
         for name in ("package.json", LOCK.name):
             shutil.copyfile(PACKAGE / name, folder / name)
-        install = [*node.npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-        subprocess.run(install, cwd=folder, check=True)  # noqa: S603 - our own lock file
+        install_locked(node.npm, folder)
         (folder / "installed").touch()
     return node, folder
 

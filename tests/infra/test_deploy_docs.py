@@ -7,11 +7,14 @@ import json
 import operator
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 
 import pytest
 from bicep_files import INFRA, entries, names, parameters, variable
 
 from local.desk import ROOT
+from shared.schedules import read_schedule
 from shared.settings import SETTINGS
 
 GUIDE = (ROOT / "docs" / "deploy.md").read_text()
@@ -124,6 +127,21 @@ def test_the_arithmetic_of_the_costs_is_right(left: str, right: str) -> None:
     decimals = len(right.partition(".")[2])
     value = value_of(ast.parse(expression, mode="eval").body)
     assert f"{value:,.{decimals}f}" == right
+
+
+def test_the_runs_of_timers_are_those_of_the_default_schedules() -> None:
+    begin = datetime(2026, 5, 19, tzinfo=UTC)
+    schedules = [setting.default or "" for setting in SETTINGS if setting.name.endswith("_SCHEDULE")]
+    assert len(schedules) == 5
+    ticks = [
+        sum(1 for _ in takewhile(lambda at: at <= begin + timedelta(days=1), read_schedule(one).after(begin)))
+        for one in schedules
+    ]
+    told = " + ".join(map(str, sorted(ticks, reverse=True)))
+    assert f"({told} a day)" in GUIDE
+    assert f"{sum(ticks)} × 30" in GUIDE  # noqa: RUF001 - as in the table
+    operations = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    assert f"{sum(ticks)} heartbeats" in operations
 
 
 def test_the_arithmetic_uses_the_prices_it_lists() -> None:

@@ -132,13 +132,12 @@ def records(
         if function == "reconcile":
             raise Failing("it does not work")
 
-    monkeypatch.setattr(entry, "the_app", lambda: app)
     monkeypatch.setattr(entry, "_run", run)
     with caplog.at_level(logging.INFO, "flowtrail"):
-        entry.run_timer("publish")
+        entry.run_timer("publish", app)
         clock.advance(600)  # a report says enough for ten minutes
         with pytest.raises(Failing):
-            entry.run_timer("reconcile")
+            entry.run_timer("reconcile", app)
     assert ran == ["publish", "reconcile"]
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for message in caplog.messages:
@@ -183,10 +182,9 @@ def test_a_report_that_fails_does_not_fail_the_timer(
     def fail(_: App) -> None:
         raise OSError("storage is away")
 
-    monkeypatch.setattr(entry, "the_app", lambda: app)
     monkeypatch.setattr(entry, "_run", lambda *_: None)
     monkeypatch.setattr("shared.functions.report.report", fail)
-    entry.run_timer("publish")
+    entry.run_timer("publish", app)
     assert "The report of how the app is failed" in caplog.messages
     assert app.journal.heartbeats()["publish"]["succeeded_utc"]
 
