@@ -6,6 +6,8 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,18 +15,22 @@ import pyarrow.compute as pc
 from shared.dataverse.action_log import ActionRecord
 from shared.dataverse.nesting import MILLISECOND_NS, Nesting, nest
 from shared.dataverse.sessions import LONGEST_MESSAGE, Session
+from shared.dataverse.value_columns import value_texts
 from shared.dataverse.values import ValueRules
-from shared.schema import FACT_FLOW_ACTION, arrow_schema
+from shared.schema import FACT_FLOW_ACTION, arrow_schema, dictionary_columns
 from shared.times import epoch_ms, happened_utc, iso_utc
 
 FAILED = "failed"
 LONGEST_NAME = 1000
 IN_MEMORY_BYTES = 16 * 1024 * 1024
+USUAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z")
+NO_ERROR = (None, None, None)
+NESTING_COLUMNS = ("parent_seq", "depth", "is_leaf", "self_ms")
+
+LABEL, TEXT, WHOLE, FLAG = pa.dictionary(pa.int32(), pa.string()), pa.string(), pa.int64(), pa.bool_()
 NANOSECONDS = pa.timestamp("ns", tz="UTC")
 MILLISECONDS = pa.timestamp("ms", tz="UTC")
-USUAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z")
-NESTING_COLUMNS = ("parent_seq", "depth", "is_leaf", "self_ms")
-TIME_COLUMNS = ("start_ns", "end_ns")
+ZERO, NO_NUMBER, MILLISECOND = (pa.scalar(number, WHOLE) for number in (0, None, MILLISECOND_NS))
 
 
 @dataclass
@@ -37,10 +43,13 @@ class LogSummary:
     last_failed_name: str | None = None
 
     def add(self, records: Sequence[ActionRecord]) -> None:
-        for seq, record in enumerate(records, self.action_count):
-            if record.status and record.status.lower() == FAILED:
-                self.failed_action_count += 1
-                self.last_failed_seq, self.last_failed_name = seq, (record.name or "")[:LONGEST_NAME] or None
+        statuses = [record.status for record in records]
+        of_failure = {status for status in set(statuses) if status and status.lower() == FAILED}
+        failed = [at for at, status in enumerate(statuses) if status in of_failure] if of_failure else []
+        if failed:
+            self.failed_action_count += len(failed)
+            self.last_failed_seq = self.action_count + failed[-1]
+            self.last_failed_name = (records[failed[-1]].name or "")[:LONGEST_NAME] or None
         self.action_count += len(records)
 
 
@@ -55,84 +64,138 @@ class ActionTable:
         self.summary = LogSummary()
         self._session = session
         self._rules = rules
-        self._spool = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 - see close
-        self._writer: pa.ipc.RecordBatchStreamWriter | None = None
+        self._held = _Held()
+        self._starts_ns: list[pa.Array] = []
+        self._ends_ns: list[pa.Array] = []
         self._nesting: Nesting | None = None
 
     def close(self) -> None:
-        self._spool.close()
+        self._held.close()
 
     def extend(self, batches: Iterable[Sequence[ActionRecord]]) -> None:
         for records in batches:
             if not records:
                 continue
-            batch = _batch(records, self.summary.action_count, self._session, self._rules)
-            if self._writer is None:
-                self._writer = pa.ipc.new_stream(pa.PythonFile(self._spool, mode="w"), batch.schema)
-            self._writer.write_batch(batch)
+            start_ns = _nanoseconds([record.start_time for record in records])
+            end_ns = _nanoseconds([record.end_time for record in records])
+            self._starts_ns.append(start_ns.cast(WHOLE))
+            self._ends_ns.append(end_ns.cast(WHOLE))
+            self._held.add(_batch(records, start_ns, end_ns, self._rules))
             self.summary.add(records)
 
     def finish(self) -> None:
         """Take no more actions, and work out how they nest."""
-        if self._writer is not None:
-            self._writer.close()
-            self._nesting = nest(*(self._times(column) for column in TIME_COLUMNS))
+        if self._starts_ns:
+            self._nesting = nest(_drained(self._starts_ns), _drained(self._ends_ns))
+            if self._held.is_large:
+                pa.default_memory_pool().release_unused()
 
     def rows(self) -> Iterator[pa.Table]:
-        """The rows in log order, with exactly the published columns, once all actions have been taken."""
+        """The rows in log order, labels as dictionaries, once all actions have been taken."""
         if self._nesting is None:
             return
         first = 0
-        for batch in self._batches():
-            yield _with_nesting(batch, self._nesting, first)
+        for batch in self._held.batches():
+            yield _rows(batch, first, self._session, self._nesting)
             first += batch.num_rows
 
-    def _batches(self) -> Iterator[pa.RecordBatch]:
-        self._spool.seek(0)
-        with pa.ipc.open_stream(pa.PythonFile(self._spool, mode="r")) as reader:
-            yield from reader
 
-    def _times(self, column: str) -> list[int | None]:
-        return [value for batch in self._batches() for value in batch.column(column).to_pylist()]
+class _Held:
+    """Batches of one schema, in memory as long as they are small."""
+
+    def __init__(self) -> None:
+        self._batches: list[pa.RecordBatch] = []
+        self._bytes = 0
+        self._file: Any = None
+        self._writer: Any = None
+
+    def close(self) -> None:
+        self._batches = []
+        if self._file is not None:
+            self._file.close()
+
+    @property
+    def is_large(self) -> bool:
+        return self._file is not None
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        self._batches.append(batch)
+        self._bytes += batch.nbytes
+        if self._bytes > IN_MEMORY_BYTES:
+            self._spill()
+
+    def _spill(self) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - see close
+            self._writer = pa.ipc.new_stream(self._file, self._batches[0].schema)
+        for batch in self._batches:
+            self._writer.write_batch(batch)
+        self._batches = []
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """All batches in the order in which they came; no more may be added."""
+        if self._file is not None:
+            self._writer.close()
+            self._file.seek(0)
+            with pa.ipc.open_stream(self._file) as reader:
+                yield from reader
+        yield from self._batches
 
 
-def _batch(records: Sequence[ActionRecord], first: int, session: Session, rules: ValueRules) -> pa.RecordBatch:
-    """All columns but those of the nesting, and the two times in nanoseconds that the nesting is made from."""
-    start_ns = _nanoseconds([record.start_time for record in records])
-    end_ns = _nanoseconds([record.end_time for record in records])
-    columns: dict[str, pa.Array] = {
-        "session_id": _same(session.session_id, len(records)),
-        "seq": pa.array(range(first, first + len(records)), pa.int64()),
-        "environment_id": _same(session.environment_id, len(records)),
-        "flow_id": _same(session.flow_id, len(records)),
-        "action_name": _names(record.name for record in records),
-        "system_action": _names(record.system_action_name for record in records),
-        "module": _names(record.system_module_name for record in records),
-        "subflow": _names(record.function_name for record in records),
+def _drained(parts: list[pa.Array]) -> pa.Array:
+    """The parts as one, and the list empty: of a long log, only one of both should be in memory."""
+    whole = pa.concat_arrays(parts)
+    parts.clear()
+    return whole
+
+
+def _batch(
+    records: Sequence[ActionRecord], start_ns: pa.Array, end_ns: pa.Array, rules: ValueRules
+) -> pa.RecordBatch:
+    """The columns that a batch of actions has without the others of its log."""
+    values = value_texts(rules, [record.inputs for record in records] + [record.outputs for record in records])
+    code, message = _errors(records)
+    columns = {
+        "action_name": _labels([record.name for record in records]),
+        "system_action": _labels([record.system_action_name for record in records]),
+        "module": _labels([record.system_module_name for record in records]),
+        "subflow": _labels([record.function_name for record in records]),
         "line": _integers([record.index for record in records]),
-        "inside_error_handling": pa.array([record.inside_error_handling for record in records], pa.bool_()),
+        "inside_error_handling": pa.array([record.inside_error_handling for record in records], FLAG),
         "started_utc": start_ns.cast(MILLISECONDS, safe=False),
         "ended_utc": end_ns.cast(MILLISECONDS, safe=False),
         "duration_ms": _duration_ms(start_ns, end_ns),
-        "status": _names(record.status for record in records),
-        "error_code": _names(map(_error_code, records)),
-        "error_message": pa.array([_error_message(record) for record in records], pa.string()),
-        "inputs": pa.array([rules.text(bytes(record.inputs)) for record in records], pa.string()),
-        "outputs": pa.array([rules.text(bytes(record.outputs)) for record in records], pa.string()),
-        "created_utc": pa.repeat(pa.scalar(epoch_ms(session.created_utc), MILLISECONDS), len(records)),
-        "start_ns": start_ns.cast(pa.int64()),
-        "end_ns": end_ns.cast(pa.int64()),
+        "status": _labels([record.status for record in records]),
+        "error_code": code,
+        "error_message": message,
+        "inputs": values.slice(0, len(records)),
+        "outputs": values.slice(len(records)),
     }
-    return pa.RecordBatch.from_pydict(columns)
+    return pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
 
 
-def _with_nesting(batch: pa.RecordBatch, nesting: Nesting, first: int) -> pa.Table:
-    schema = arrow_schema(FACT_FLOW_ACTION)
-    part = slice(first, first + batch.num_rows)
-    columns: dict[str, pa.Array] = {name: batch.column(name) for name in batch.schema.names}
+def _rows(batch: pa.RecordBatch, first: int, session: Session, nesting: Nesting) -> pa.Table:
+    """A batch completed by what is known of its log, and of its actions by the place of the first one."""
+    schema, count = _schema(), batch.num_rows
+    columns: dict[str, pa.Array] = {
+        **dict(zip(batch.schema.names, batch.columns, strict=True)),
+        "session_id": pa.repeat(pa.scalar(session.session_id, LABEL), count),
+        "seq": pa.arange(first, first + count),
+        "environment_id": pa.repeat(pa.scalar(session.environment_id, LABEL), count),
+        "flow_id": pa.repeat(pa.scalar(session.flow_id, LABEL), count),
+        "created_utc": pa.repeat(pa.scalar(epoch_ms(session.created_utc), MILLISECONDS), count),
+    }
     for name in NESTING_COLUMNS:
-        columns[name] = pa.array(getattr(nesting, name)[part], schema.field(name).type)
-    return pa.Table.from_pydict({name: columns[name] for name in schema.names}, schema)
+        columns[name] = getattr(nesting, name).slice(first, count).cast(schema.field(name).type)
+    return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+
+@cache
+def _schema() -> pa.Schema:
+    """The published columns, labels as dictionaries."""
+    labels = dictionary_columns(FACT_FLOW_ACTION)
+    fields = arrow_schema(FACT_FLOW_ACTION)
+    return pa.schema([pa.field(field.name, LABEL) if field.name in labels else field for field in fields])
 
 
 def _nanoseconds(texts: list[str | None]) -> pa.Array:
@@ -155,28 +218,32 @@ def _usual_time(text: str | None) -> str | None:
 
 
 def _duration_ms(start_ns: pa.Array, end_ns: pa.Array) -> pa.Array:
-    span_ns = pc.subtract(end_ns.cast(pa.int64()), start_ns.cast(pa.int64()))
-    span_ms = pc.divide(span_ns, pa.scalar(MILLISECOND_NS, pa.int64()))
-    return pc.if_else(pc.less(span_ns, 0), pa.scalar(None, pa.int64()), span_ms)
+    span_ns = pc.subtract(end_ns.cast(WHOLE), start_ns.cast(WHOLE))
+    return pc.if_else(pc.less(span_ns, ZERO), NO_NUMBER, pc.divide(span_ns, MILLISECOND))
 
 
-def _same(value: str | None, count: int) -> pa.Array:
-    return pa.repeat(pa.scalar(value, pa.string()), count)
-
-
-def _names(values: Iterable[str | None]) -> pa.Array:
-    names = pa.array(list(values), pa.string())
-    if (pc.max(pc.binary_length(names)).as_py() or 0) <= LONGEST_NAME:
-        return names
-    return pc.utf8_slice_codeunits(names, 0, LONGEST_NAME)
+def _labels(values: list[str | None]) -> pa.Array:
+    labels = pa.array(values, TEXT)
+    if (pc.max(pc.binary_length(labels)).as_py() or 0) > LONGEST_NAME:
+        labels = pc.utf8_slice_codeunits(labels, 0, LONGEST_NAME)
+    return labels.dictionary_encode()
 
 
 def _integers(values: list[int | None]) -> pa.Array:
     try:
-        return pa.array(values, pa.int64())
+        return pa.array(values, WHOLE)
     except (OverflowError, pa.ArrowInvalid):
         fits = (value if value is not None and abs(value) < 1 << 63 else None for value in values)
-        return pa.array(list(fits), pa.int64())
+        return pa.array(list(fits), WHOLE)
+
+
+def _errors(records: Sequence[ActionRecord]) -> tuple[pa.Array, pa.Array]:
+    """Codes and messages; most batches have none."""
+    told = ((record.error, record.error_code, record.error_message) for record in records)
+    if all(three == NO_ERROR for three in told):
+        return pa.nulls(len(records), LABEL), pa.nulls(len(records), TEXT)
+    codes, messages = [_error_code(record) for record in records], [_error_message(record) for record in records]
+    return _labels(codes), pa.array(messages, TEXT)
 
 
 def _error_code(record: ActionRecord) -> str | None:

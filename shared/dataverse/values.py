@@ -87,7 +87,7 @@ class ValueRules:
         name, variable, _ = key
         names = (name, *filter(None, key[1:]))
         before = msgspec.json.encode(name) + b":"
-        secret = any(map(self._is_secret, names))
+        secret = any(map(self.is_secret, names))
         if variable:
             after = b',"variable":' + msgspec.json.encode(variable) + b"}"
             frame = _Frame(names, before + b'{"value":', after, secret)
@@ -109,9 +109,14 @@ class ValueRules:
                 return value
         elif value[:1] not in STRUCTURES:
             return value
-        return msgspec.json.encode(self._kept(frame.names, msgspec.json.decode(value)))
+        return self.looked_into(frame.names, value)
 
-    def _is_secret(self, name: str) -> bool:
+    def looked_into(self, names: tuple[str, ...], value: bytes) -> bytes:
+        """A value's JSON with what is secret in it hidden, cut where it is too long; the first name is its own."""
+        return msgspec.json.encode(self._kept(names, msgspec.json.decode(value)))
+
+    def is_secret(self, name: str) -> bool:
+        """Whether what goes by this name is to be hidden."""
         if not name:
             return False
         secret = self._secret.get(name)
@@ -140,7 +145,7 @@ class ValueRules:
             members = cast("dict[str, Any]", value)
             if "value" in members:
                 return self._parameter(name, members)
-            return HIDDEN if members and self._is_secret(name) else self._members(members)
+            return HIDDEN if members and self.is_secret(name) else self._members(members)
         if isinstance(value, list):
             return [self._value(name, item) for item in cast("list[Any]", value)]
         return self._kept((name,), value)
@@ -154,7 +159,7 @@ class ValueRules:
             kept["variable"] = str(variable)
         beside.pop("localizedName", None)
         kept |= {
-            key: HIDDEN if self._is_secret(name) and text else self._value(key, text)
+            key: HIDDEN if self.is_secret(name) and text else self._value(key, text)
             for key, text in beside.items()
         }
         return kept if len(kept) > 1 else kept["value"]
@@ -162,7 +167,7 @@ class ValueRules:
     def _kept(self, names: tuple[str, ...], value: Any) -> Any:
         if value is None or value == "":
             return value
-        if any(map(self._is_secret, names)):
+        if any(map(self.is_secret, names)):
             return HIDDEN
         if self.keep == "names":
             return None

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,12 @@ from shared.dataverse.actions import ActionTable, LogSummary
 from shared.dataverse.nesting import nest
 from shared.dataverse.sessions import Session, read_session
 from shared.dataverse.values import HIDDEN, ValueRules
+from shared.publishing.parquet import encoded
 from shared.schema import FACT_FLOW_ACTION, arrow_schema
 
 NOW = datetime(2026, 5, 19, 12, tzinfo=UTC)
 RULES = ValueRules("full", settings_with().redact_names, 4000)
+LABELS_ENCODED = encoded(FACT_FLOW_ACTION, arrow_schema(FACT_FLOW_ACTION).empty_table()).schema
 
 
 def session(**more: Any) -> Session:
@@ -47,7 +50,7 @@ def rows_of(*batches: list[ActionRecord], rules: ValueRules = RULES) -> list[dic
     table.finish()
     parts = list(table.rows())
     table.close()
-    assert all(part.schema == arrow_schema(FACT_FLOW_ACTION) for part in parts)
+    assert all(part.schema == LABELS_ENCODED for part in parts)
     return pa.concat_tables(parts).to_pylist() if parts else []
 
 
@@ -106,23 +109,36 @@ def test_nesting_in_rows() -> None:
     assert [row["self_ms"] for row in rows] == [6000, 2000, 1000, 1000, 1000]
 
 
+@dataclass(frozen=True)
+class Nested:
+    parent_seq: list[int | None]
+    depth: list[int]
+    is_leaf: list[bool]
+    self_ms: list[int | None]
+
+
+def nested(starts: list[int | None], ends: list[int | None]) -> Nested:
+    found = nest(pa.array(starts, pa.int64()), pa.array(ends, pa.int64()))
+    return Nested(*(getattr(found, field.name).to_pylist() for field in fields(Nested)))
+
+
 def test_actions_that_touch_do_not_contain_each_other() -> None:
-    nesting = nest([0, 10, 10, 20], [10, 10, 20, 20])
+    nesting = nested([0, 10, 10, 20], [10, 10, 20, 20])
     assert nesting.parent_seq == [None, 2, None, None]
 
 
 def test_equal_times_are_neighbours() -> None:
-    assert nest([0, 0], [10, 10]).parent_seq == [None, None]
+    assert nested([0, 0], [10, 10]).parent_seq == [None, None]
 
 
 def test_an_action_without_an_end_contains_nothing_and_one_without_a_start_stands_alone() -> None:
-    nesting = nest([0, 5, None, 6], [20, None, 7, 8])
+    nesting = nested([0, 5, None, 6], [20, None, 7, 8])
     assert nesting.parent_seq == [None, 0, None, 0]
     assert nesting.self_ms == [0, None, None, 0]
 
 
 def test_a_container_may_come_after_what_it_contains() -> None:
-    assert nest([1, 3, 0], [2, 4, 9]).parent_seq == [2, 2, None]
+    assert nested([1, 3, 0], [2, 4, 9]).parent_seq == [2, 2, None]
 
 
 spans = st.tuples(st.integers(0, 50), st.integers(0, 20)).map(lambda pair: (pair[0], pair[0] + pair[1]))
@@ -130,7 +146,7 @@ spans = st.tuples(st.integers(0, 50), st.integers(0, 20)).map(lambda pair: (pair
 
 @given(st.lists(spans, max_size=30))
 def test_a_parent_contains_its_children(some: list[tuple[int, int]]) -> None:
-    nesting = nest([start for start, _ in some], [end for _, end in some])
+    nesting = nested([start for start, _ in some], [end for _, end in some])
     for seq, parent in enumerate(nesting.parent_seq):
         assert nesting.depth[seq] == (0 if parent is None else nesting.depth[parent] + 1)
         if parent is not None:
