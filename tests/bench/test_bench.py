@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 from local.bench.cases import audit, logs, publishing
@@ -21,6 +24,9 @@ from local.bench.report import goals, lines_of
 from local.bench.running import Outcome, Result
 from local.bench.sampling import LAYERS
 from local.desk import ROOT
+from shared.dataverse.action_log import read_actions
+from shared.dataverse.actions import ActionTable
+from shared.dataverse.values import ValueRules
 
 COUNT = "SELECT count(*), bit_xor(hash(t)) FROM '{}' t"
 
@@ -64,6 +70,39 @@ def test_the_app_and_the_plain_way_keep_the_same_events(
     kept = [way.start(tmp_path, stack)() for way in audit.CASES[1].ways if way.name in (APP, audit.PLAIN)]
     assert kept[0] == kept[1]
     assert kept[0]
+
+
+def test_the_plain_way_that_does_the_same_work_comes_to_the_same_rows() -> None:
+    actions = json.loads(logs.log_bytes(300))["actions"]
+    actions[7]["endTime"] = actions[40]["startTime"]  # contains what is between
+    actions[9]["inputs"] = {
+        "Password": {"localizedName": "Password", "value": "x", "variableName": ""},
+        "row": {"localizedName": "Row", "value": '{"token": "x", "id": [1]}', "variableName": "Row"},
+        "text": {"localizedName": "Text", "value": "ä" * 5000, "variableName": ""},
+    }
+    actions[11]["outputs"] = {}
+    table = ActionTable(logs._session(), ValueRules("full", logs.REDACT, logs.MAX_VALUE_CHARS))
+    table.extend(read_actions([json.dumps({"actions": actions}).encode()]))
+    table.finish()
+    own = pa.concat_tables(list(table.rows())).to_pylist()
+    plain = logs.plain_full_rows(actions)
+    for name, of_plain in (("parent_seq", "parent"), ("depth", "depth"), ("is_leaf", "is_leaf")):
+        assert [row[name] for row in own] == [row[of_plain] for row in plain]
+    assert sum(row["depth"] for row in own) > 20
+    for kind in ("inputs", "outputs"):
+        assert [_value(row[kind]) for row in own] == [_value(row[kind]) for row in plain]
+
+
+def _value(value: Any) -> Any:
+    """The same with the JSON in texts read, however deep."""
+    if isinstance(value, dict):
+        return {name: _value(inner) for name, inner in value.items()}
+    if not isinstance(value, str):
+        return value
+    try:
+        return _value(json.loads(value))
+    except ValueError:
+        return value
 
 
 def test_the_app_and_duckdb_publish_the_same_rows(

@@ -15,8 +15,10 @@ from support import in_pieces
 
 from shared.dataverse import action_log
 from shared.dataverse.action_log import ActionRecord, read_action, read_actions
+from shared.dataverse.flow_logs import SURE_TIME
 from shared.errors import TooLarge, Unreadable
 from shared.json_text import sanitized
+from shared.times import happened_utc
 
 
 def action(number: int, **more: Any) -> dict[str, Any]:
@@ -199,3 +201,8 @@ def test_one_action_with_odd_fields() -> None:
     record = read_action('{"name": 5, "index": "7", "insideErrorHandling": "true", "inputs": [1]}')
     assert (record.name, record.index, record.inside_error_handling) == ("5", 7, True)
     assert bytes(record.inputs) == b"[1]"
+
+
+@given(st.from_regex(SURE_TIME, fullmatch=True))
+def test_a_time_that_is_not_read_would_be_an_instant(text: str) -> None:
+    assert happened_utc(text) is not None

@@ -21,7 +21,10 @@ from local.bench.measuring import APP, MEBIBYTE, Case, Size, Way, Work
 
 CHUNK_BYTES = MEBIBYTE
 BEGIN = datetime(2026, 5, 19, 6, 0, 0, 123456, UTC)
+DAY_OF_ALL = b'"2026-05-19T'
 REDACT = re.compile(r"password|pwd|secret|token|key|credential|connection.?string", re.IGNORECASE)
+MAX_VALUE_CHARS = 4000
+HIDDEN = "(hidden)"
 KINDS = (
     ("SetVariable", "Variables", ("value",)),
     ("PopulateTextField", "WebAutomation", ("control", "text", "browserInstance")),
@@ -80,13 +83,14 @@ def _prepare(count: int, folder: Path, quick: bool) -> Size:
 
 
 def _prepare_stream(mebibytes: int, folder: Path, quick: bool) -> Size:
-    """A file made of one part again and again."""
+    """A file made of one part again and again, a day later each time: no run goes through a time twice."""
     part = b",".join(encoded_actions(20_000))
     times = max(1, (24 if quick else mebibytes) * MEBIBYTE // len(part))
     with (folder / "log.json").open("wb") as file:
         file.write(HEAD)
         for number in range(times):
-            file.write(b"," * (number > 0) + part)
+            day = BEGIN + timedelta(days=number)
+            file.write(b"," * (number > 0) + part.replace(DAY_OF_ALL, f'"{day:%Y-%m-%d}T'.encode()))
         file.write(TAIL)
     (folder / "small.json").write_bytes(log_bytes(20))
     return Size(20_000 * times, (folder / "log.json").stat().st_size)
@@ -123,7 +127,7 @@ def _write(batches: Any, write: Callable[[Any, Iterator[Any], Any], int]) -> int
     from shared.dataverse.values import ValueRules  # noqa: PLC0415
     from shared.schema import FACT_FLOW_ACTION  # noqa: PLC0415
 
-    table = ActionTable(_session(), ValueRules("full", REDACT, 4000))
+    table = ActionTable(_session(), ValueRules("full", REDACT, MAX_VALUE_CHARS))
     table.extend(batches)
     table.finish()
     with tempfile.TemporaryFile() as file:
@@ -157,6 +161,70 @@ def plain(content: Path) -> None:
 
     rows = _plain_rows(json.loads(content.read_bytes())["actions"])
     pq.write_table(pa.Table.from_pylist(rows), io.BytesIO())
+
+
+def plain_same_work(content: Path) -> None:
+    """The same with values hidden and actions nested as Flowtrail does it, by straightforward loops."""
+    import pyarrow as pa  # noqa: PLC0415 - as above
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    rows = plain_full_rows(json.loads(content.read_bytes())["actions"])
+    pq.write_table(pa.Table.from_pylist(rows), io.BytesIO())
+
+
+def plain_full_rows(actions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    rows = _plain_rows(actions)
+    for row, action in zip(rows, actions, strict=True):
+        row |= {kind: _plain_values(action[kind]) for kind in ("inputs", "outputs")}
+    _plain_nesting(rows)
+    return rows
+
+
+def _plain_values(parameters: dict[str, Any]) -> str | None:
+    kept = {name: _plain_value(name, parameter) for name, parameter in parameters.items()}
+    return json.dumps(kept, ensure_ascii=False) if kept else None
+
+
+def _plain_value(name: str, parameter: dict[str, Any]) -> Any:
+    value, variable = parameter["value"], parameter["variableName"]
+    if value and any(map(REDACT.search, (name, variable, parameter["localizedName"]))):
+        value = HIDDEN
+    elif value.lstrip().startswith(("{", "[")):
+        value = _plain_structure(value)
+    if len(value) > MAX_VALUE_CHARS:
+        value = value[:MAX_VALUE_CHARS] + "…"
+    return {"value": value, "variable": variable} if variable else value
+
+
+def _plain_structure(text: str) -> str:
+    """An object or list in a text, with what is secret in it hidden."""
+    try:
+        return json.dumps(_plain_hidden("", json.loads(text)), ensure_ascii=False)
+    except ValueError:
+        return HIDDEN if REDACT.search(text) else text
+
+
+def _plain_hidden(name: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain_hidden(name, item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain_hidden(key, item) for key, item in value.items()}
+    return HIDDEN if value and REDACT.search(name) else value
+
+
+def _plain_nesting(rows: list[dict[str, Any]]) -> None:
+    """Parent, depth, leaf and own time of each row, by a stack of the rows that are open."""
+    open_: list[dict[str, Any]] = []
+    for row in rows:
+        row |= {"parent": None, "depth": 0, "is_leaf": True, "self": row["ended"] - row["started"]}
+    for row in sorted(rows, key=lambda row: (row["started"], -row["ended"].timestamp())):
+        while open_ and open_[-1]["ended"] <= row["started"]:
+            open_.pop()
+        parent = next((outer for outer in reversed(open_) if outer["ended"] >= row["ended"]), None)
+        if parent:
+            row |= {"parent": parent["seq"], "depth": parent["depth"] + 1}
+            parent |= {"is_leaf": False, "self": parent["self"] - (row["ended"] - row["started"])}
+        open_.append(row)
 
 
 def with_pandas(content: Path) -> None:
@@ -277,6 +345,7 @@ def plain_pages(content: Path) -> None:
 
 TO_PARQUET = f"{APP}, to Parquet"
 PLAIN = "json, dicts, from_pylist"
+PLAIN_SAME_WORK = "the same, with values hidden and actions nested"
 LIMIT = "limit: simdjson tape + Parquet write"
 WAYS = (
     Way(APP, partial(over_file, flowtrail)),
@@ -286,10 +355,16 @@ WAYS = (
     Way("json, polars", partial(over_file, with_polars), is_rival=True),
     Way(LIMIT, limit, is_rival=True),
 )
+SAME_WORK = Way(PLAIN_SAME_WORK, partial(over_file, plain_same_work))
 CASES = (
     *(
-        Case(f"log-{count}", f"An action log of {count:,}", "actions", partial(_prepare, count), WAYS, rounds)
-        for count, rounds in ((10, 5), (100, 5), (10_000, 5), (200_000, 3))
+        Case(f"log-{count}", f"An action log of {count:,}", "actions", partial(_prepare, count), ways, rounds)
+        for count, ways, rounds in (
+            (10, WAYS, 5),
+            (100, WAYS, 5),
+            (10_000, (*WAYS[:2], SAME_WORK, *WAYS[2:]), 5),
+            (200_000, WAYS, 3),
+        )
     ),
     Case(
         "log-512-mib",
