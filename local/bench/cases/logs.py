@@ -78,7 +78,7 @@ def _prepare(count: int, folder: Path, quick: bool) -> Size:
     count = min(count, 10_000) if quick else count
     content = log_bytes(count)
     (folder / "log.json").write_bytes(content)
-    (folder / "small.json").write_bytes(log_bytes(20))
+    (folder / "small.json").write_bytes(log_bytes(100))
     return Size(count, len(content))
 
 
@@ -92,7 +92,7 @@ def _prepare_stream(mebibytes: int, folder: Path, quick: bool) -> Size:
             day = BEGIN + timedelta(days=number)
             file.write(b"," * (number > 0) + part.replace(DAY_OF_ALL, f'"{day:%Y-%m-%d}T'.encode()))
         file.write(TAIL)
-    (folder / "small.json").write_bytes(log_bytes(20))
+    (folder / "small.json").write_bytes(log_bytes(100))
     return Size(20_000 * times, (folder / "log.json").stat().st_size)
 
 
