@@ -6,7 +6,6 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +16,7 @@ from shared.dataverse.nesting import MILLISECOND_NS, Nesting, nest
 from shared.dataverse.sessions import LONGEST_MESSAGE, Session
 from shared.dataverse.value_columns import value_texts
 from shared.dataverse.values import ValueRules
-from shared.schema import FACT_FLOW_ACTION, arrow_schema, dictionary_columns
+from shared.schema import FACT_FLOW_ACTION, arrow_schema
 from shared.times import epoch_ms, happened_utc, iso_utc
 
 FAILED = "failed"
@@ -27,7 +26,7 @@ USUAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z")
 NO_ERROR = (None, None, None)
 NESTING_COLUMNS = ("parent_seq", "depth", "is_leaf", "self_ms")
 
-LABEL, TEXT, WHOLE, FLAG = pa.dictionary(pa.int32(), pa.string()), pa.string(), pa.int64(), pa.bool_()
+TEXT, WHOLE, FLAG = pa.string(), pa.int64(), pa.bool_()
 NANOSECONDS = pa.timestamp("ns", tz="UTC")
 MILLISECONDS = pa.timestamp("ms", tz="UTC")
 ZERO, NO_NUMBER, MILLISECOND = (pa.scalar(number, WHOLE) for number in (0, None, MILLISECOND_NS))
@@ -86,12 +85,17 @@ class ActionTable:
     def finish(self) -> None:
         """Take no more actions, and work out how they nest."""
         if self._starts_ns:
+            self._release()
             self._nesting = nest(_drained(self._starts_ns), _drained(self._ends_ns))
-            if self._held.is_large:
-                pa.default_memory_pool().release_unused()
+            self._release()
+
+    def _release(self) -> None:
+        """Give back what a large log took and no longer needs; each time costs time."""
+        if self._held.is_large:
+            pa.default_memory_pool().release_unused()
 
     def rows(self) -> Iterator[pa.Table]:
-        """The rows in log order, labels as dictionaries, once all actions have been taken."""
+        """The rows in log order, with exactly the published columns, once all actions have been taken."""
         if self._nesting is None:
             return
         first = 0
@@ -156,16 +160,16 @@ def _batch(
     values = value_texts(rules, [record.inputs for record in records] + [record.outputs for record in records])
     code, message = _errors(records)
     columns = {
-        "action_name": _labels([record.name for record in records]),
-        "system_action": _labels([record.system_action_name for record in records]),
-        "module": _labels([record.system_module_name for record in records]),
-        "subflow": _labels([record.function_name for record in records]),
+        "action_name": _names([record.name for record in records]),
+        "system_action": _names([record.system_action_name for record in records]),
+        "module": _names([record.system_module_name for record in records]),
+        "subflow": _names([record.function_name for record in records]),
         "line": _integers([record.index for record in records]),
         "inside_error_handling": pa.array([record.inside_error_handling for record in records], FLAG),
         "started_utc": start_ns.cast(MILLISECONDS, safe=False),
         "ended_utc": end_ns.cast(MILLISECONDS, safe=False),
         "duration_ms": _duration_ms(start_ns, end_ns),
-        "status": _labels([record.status for record in records]),
+        "status": _names([record.status for record in records]),
         "error_code": code,
         "error_message": message,
         "inputs": values.slice(0, len(records)),
@@ -176,26 +180,18 @@ def _batch(
 
 def _rows(batch: pa.RecordBatch, first: int, session: Session, nesting: Nesting) -> pa.Table:
     """A batch completed by what is known of its log, and of its actions by the place of the first one."""
-    schema, count = _schema(), batch.num_rows
+    schema, count = arrow_schema(FACT_FLOW_ACTION), batch.num_rows
     columns: dict[str, pa.Array] = {
         **dict(zip(batch.schema.names, batch.columns, strict=True)),
-        "session_id": pa.repeat(pa.scalar(session.session_id, LABEL), count),
+        "session_id": pa.repeat(pa.scalar(session.session_id, TEXT), count),
         "seq": pa.arange(first, first + count),
-        "environment_id": pa.repeat(pa.scalar(session.environment_id, LABEL), count),
-        "flow_id": pa.repeat(pa.scalar(session.flow_id, LABEL), count),
+        "environment_id": pa.repeat(pa.scalar(session.environment_id, TEXT), count),
+        "flow_id": pa.repeat(pa.scalar(session.flow_id, TEXT), count),
         "created_utc": pa.repeat(pa.scalar(epoch_ms(session.created_utc), MILLISECONDS), count),
     }
     for name in NESTING_COLUMNS:
         columns[name] = getattr(nesting, name).slice(first, count).cast(schema.field(name).type)
     return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
-
-
-@cache
-def _schema() -> pa.Schema:
-    """The published columns, labels as dictionaries."""
-    labels = dictionary_columns(FACT_FLOW_ACTION)
-    fields = arrow_schema(FACT_FLOW_ACTION)
-    return pa.schema([pa.field(field.name, LABEL) if field.name in labels else field for field in fields])
 
 
 def _nanoseconds(texts: list[str | None]) -> pa.Array:
@@ -222,11 +218,11 @@ def _duration_ms(start_ns: pa.Array, end_ns: pa.Array) -> pa.Array:
     return pc.if_else(pc.less(span_ns, ZERO), NO_NUMBER, pc.divide(span_ns, MILLISECOND))
 
 
-def _labels(values: list[str | None]) -> pa.Array:
-    labels = pa.array(values, TEXT)
-    if (pc.max(pc.binary_length(labels)).as_py() or 0) > LONGEST_NAME:
-        labels = pc.utf8_slice_codeunits(labels, 0, LONGEST_NAME)
-    return labels.dictionary_encode()
+def _names(values: list[str | None]) -> pa.Array:
+    names = pa.array(values, TEXT)
+    if (pc.max(pc.binary_length(names)).as_py() or 0) <= LONGEST_NAME:
+        return names
+    return pc.utf8_slice_codeunits(names, 0, LONGEST_NAME)
 
 
 def _integers(values: list[int | None]) -> pa.Array:
@@ -241,9 +237,9 @@ def _errors(records: Sequence[ActionRecord]) -> tuple[pa.Array, pa.Array]:
     """Codes and messages; most batches have none."""
     told = ((record.error, record.error_code, record.error_message) for record in records)
     if all(three == NO_ERROR for three in told):
-        return pa.nulls(len(records), LABEL), pa.nulls(len(records), TEXT)
+        return pa.nulls(len(records), TEXT), pa.nulls(len(records), TEXT)
     codes, messages = [_error_code(record) for record in records], [_error_message(record) for record in records]
-    return _labels(codes), pa.array(messages, TEXT)
+    return _names(codes), pa.array(messages, TEXT)
 
 
 def _error_code(record: ActionRecord) -> str | None:

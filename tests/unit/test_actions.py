@@ -23,12 +23,10 @@ from shared.dataverse.actions import ActionTable, LogSummary
 from shared.dataverse.nesting import nest
 from shared.dataverse.sessions import Session, read_session
 from shared.dataverse.values import HIDDEN, ValueRules
-from shared.publishing.parquet import encoded
 from shared.schema import FACT_FLOW_ACTION, arrow_schema
 
 NOW = datetime(2026, 5, 19, 12, tzinfo=UTC)
 RULES = ValueRules("full", settings_with().redact_names, 4000)
-LABELS_ENCODED = encoded(FACT_FLOW_ACTION, arrow_schema(FACT_FLOW_ACTION).empty_table()).schema
 
 
 def session(**more: Any) -> Session:
@@ -50,7 +48,7 @@ def rows_of(*batches: list[ActionRecord], rules: ValueRules = RULES) -> list[dic
     table.finish()
     parts = list(table.rows())
     table.close()
-    assert all(part.schema == LABELS_ENCODED for part in parts)
+    assert all(part.schema == arrow_schema(FACT_FLOW_ACTION) for part in parts)
     return pa.concat_tables(parts).to_pylist() if parts else []
 
 
