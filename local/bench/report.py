@@ -26,9 +26,9 @@ above what it had before the work.
 Staged logs are Arrow files for Flowtrail and Parquet files for the others, as each reads them best; a decoded log
 is measured in both forms, and beside the plain ways as Parquet.
 
-The plain ways do less: they neither nest actions nor hide values, keep no counts and merge nothing; what a plain way
-takes that does both stands beside them for the log of 10,000 actions. Made-up text repeats more than real text, so
-that files come out smaller than real ones; the ratios of time hold.
+The plain ways do less: they neither nest actions nor hide values, keep no counts and merge nothing; for the log of
+10,000 actions one that nests and hides stands beside them. Made-up text repeats more than real text, so that files
+come out smaller than real ones; the ratios of time hold.
 
 ## To repeat it
 
