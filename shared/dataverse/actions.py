@@ -22,6 +22,7 @@ from shared.times import epoch_ms, happened_utc, iso_utc
 FAILED = "failed"
 LONGEST_NAME = 1000
 IN_MEMORY_BYTES = 16 * 1024 * 1024
+BATCHES_UNTIL_RELEASE = 8
 USUAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z")
 NO_ERROR = (None, None, None)
 NESTING_COLUMNS = ("parent_seq", "depth", "is_leaf", "self_ms")
@@ -99,7 +100,9 @@ class ActionTable:
         if self._nesting is None:
             return
         first = 0
-        for batch in self._held.batches():
+        for number, batch in enumerate(self._held.batches(), 1):
+            if number % BATCHES_UNTIL_RELEASE == 0:
+                self._release()
             yield _rows(batch, first, self._session, self._nesting)
             first += batch.num_rows
 
