@@ -26,13 +26,12 @@ LONGEST_S = 600.0
 class Result:
     """One way of a case: medians over its rounds, and how much the app is better (above 1) or worse than it.
 
-    The ratios are those of each round, for what slows one process of a round slows the others too.
+    The ratio is that of each round, for what slows one process of a round slows the others too.
     """
 
     way: str
     cost: Cost
     cpu_ratio: float
-    wall_ratio: float
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,6 @@ def _results(costs: dict[str, list[Cost]]) -> dict[str, Result]:
             name,
             _middle(found),
             median(one.cpu_s / max(mine.cpu_s, 1e-9) for one, mine in zip(found, own, strict=False)),
-            median(one.wall_s / max(mine.wall_s, 1e-9) for one, mine in zip(found, own, strict=False)),
         )
         for name, found in costs.items()
         if found and own

@@ -100,7 +100,7 @@ def gathered(
             yield held
             held, rows, size = [], part.num_rows, its_size
         held.append(part)
-    if rows:
+    if held:
         yield held
 
 

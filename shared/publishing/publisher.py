@@ -92,7 +92,8 @@ class Publisher:
         # what a file was read into is its own: counting that spares a look at every column of a thousand tables
         whole = pa.Table.get_total_buffer_size
         for held in gathered(self.staging.read(destination, items), whole):
-            tables.append(encoded(table, together(RULES[table.name], held).combine_chunks()))
+            united = together(RULES[table.name], held)
+            tables.append(encoded(table, united.combine_chunks() if len(held) > 1 else united))
             files, rows = files + len(held), rows + sum(part.num_rows for part in held)
             if sum(part.nbytes for part in tables) >= MOST_STAGED_BYTES:
                 break

@@ -40,7 +40,7 @@ def stack() -> Iterator[ExitStack]:
 def outcome(case: Case, **cpu_s: float) -> Outcome:
     """What it would be if each way had taken so many seconds; the first is the app."""
     own = next(iter(cpu_s.values()))
-    results = {way: Result(way, Cost(s, s, 10, 100), s / own, s / own) for way, s in cpu_s.items()}
+    results = {way: Result(way, Cost(s, s, 10, 100), s / own) for way, s in cpu_s.items()}
     return Outcome(case, Size(1000, 1 << 20), 1, results, {})
 
 

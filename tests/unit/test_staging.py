@@ -11,11 +11,13 @@ from typing import Any, cast
 import pyarrow as pa
 import pytest
 
+from local.bench.cases.publishing import app_over
 from local.bench.folder_storage import FolderBlobs
 from shared.errors import Conflict, Unreadable
-from shared.publishing import staging
+from shared.publishing import parquet, publisher, staging
 from shared.publishing.arrow_file import read_arrow, write_arrow
-from shared.publishing.parquet import rows_of, write_rows
+from shared.publishing.parquet import read_rows, rows_of, write_rows
+from shared.publishing.publisher import Publication
 from shared.publishing.staging import ARROW, PARQUET, STAGED, Destination, Staging
 from shared.schema import FACT_FLOW_ACTION, TABLES, Kind, Table, arrow_schema
 from shared.state.blobs import Blobs
@@ -82,6 +84,43 @@ def test_many_small_parts_are_written_as_one() -> None:
 def test_nothing_is_staged_where_there_are_no_rows(staged: Staging) -> None:
     assert staged.put(PLACE, [], ["nothing"]) == 0
     assert staged.waiting() == {}
+
+
+def test_a_staged_file_without_rows_is_done_with(tmp_path: Path) -> None:
+    app = app_over(tmp_path, "day")
+    put(app.staging, f"empty{ARROW}", written([rows_of(FACT_FLOW_ACTION, [])]))
+    assert app.publisher.publish(PLACE) == Publication()
+    assert app.staging.waiting() == {}
+
+
+def test_of_what_is_staged_as_much_is_read_as_memory_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A staged file tells nothing of its size in memory: text that repeats itself is a hundred times as large."""
+    app, text, fetched = app_over(tmp_path, "day"), "again and again " * 1000, list[int]()
+    for number in range(12):
+        row = {"session_id": f"run-{number}", "seq": 0, "inputs": text, "created_utc": DAY}
+        app.staging.put(PLACE, [rows_of(FACT_FLOW_ACTION, [row])], [str(number)])
+    assert sum(item.size for item in app.staging.waiting_for(PLACE)) < 12 * len(text) / 2
+    monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 2 * len(text))
+    monkeypatch.setattr(publisher, "MOST_STAGED_BYTES", 3 * len(text))
+    while PLACE in (publication := app.publisher.publish(PLACE)).next:
+        fetched.append(publication.rows_staged)
+    assert [*fetched, publication.rows_staged] == [3] * 4
+    content = app.storage.blobs.get(Container.POWERBI, f"{PLACE.folder}part-0.parquet")
+    assert sorted(read_rows(FACT_FLOW_ACTION, io.BytesIO(content)).column("session_id").to_pylist()) == sorted(
+        f"run-{number}" for number in range(12)
+    )
+
+
+def test_a_log_of_many_row_groups_stays_one_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = app_over(tmp_path, "day")
+    monkeypatch.setattr(parquet, "ROW_GROUP_ROWS", 10)
+    for count in (50, 35):
+        app.staging.put(PLACE, [actions("long", count).slice(at, 7) for at in range(0, count, 7)], ["one"])
+        app.publisher.publish(PLACE)
+        content = app.storage.blobs.get(Container.POWERBI, f"{PLACE.folder}part-0.parquet")
+        assert read_rows(FACT_FLOW_ACTION, io.BytesIO(content)).column("seq").to_pylist() == list(range(count))
 
 
 def test_a_column_that_an_older_file_lacks_is_empty(staged: Staging) -> None:
