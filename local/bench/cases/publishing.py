@@ -348,6 +348,7 @@ CASES = (
             Way(ONE_FILE, read_one, repeats=False),
             Way("the same rows read from one file and written", rewrite_one, repeats=False),
         ),
+        5,
     ),
     Case(
         "publish-100k",
