@@ -364,7 +364,7 @@ CASES = (
         partial(_prepare, 5_000_000),
         (_app("day", APP), _app("hour", HOURLY), _duckdb(DUCKDB, ()), _duckdb(DUCKDB_SMALL, SMALL), POLARS, COPY),
         2,
-        "Five of the 24 hours change, and of the day each row group of the last tenth. "
+        "Four of the 24 hours change, and every row group of the last tenth of the day. "
         "pandas is left out: it needs more than 8 GiB.",
     ),
     Case(
