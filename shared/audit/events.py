@@ -133,12 +133,7 @@ def read_event(raw: bytes, blob: ContentBlob, now: datetime) -> dict[str, Any]:
         "operation_group": group,
         "is_success": is_success,
         "result": result,
-        "user_id": _lower(
-            _take(properties, "enduser.principal_name")
-            or _take(members, "UserUPN")
-            or _take(members, "UserUpn")
-            or _take(members, "UserId")
-        ),
+        "user_id": _user_id(record),
         "user_key": _id(_take(members, "UserKey")),
         "user_type": _user_type(members),
         "client_ip": address(_take(properties, "enduser.ip_address") or _take(members, "ClientIP")),
@@ -157,13 +152,7 @@ def read_event(raw: bytes, blob: ContentBlob, now: datetime) -> dict[str, Any]:
         "flow_id": _id(flow_id or _take(properties, RESOURCE + "cloud_flow.id")),
         "connector_id": connector_id or (resource_id if resource_type == CONNECTOR else None),
         "policy_id": _id(policy_id) or (resource_id if group == DATA_POLICY else None),
-        "target_user": _lower(
-            _take(properties, "targetuser.id")
-            or _take(properties, RESOURCE + "principal.name")
-            or _take(properties, RESOURCE + "principal.id")
-            or _take(members, "RecipientUPN")
-            or _take(more, "targetObjectId")
-        ),
+        "target_user": _target_user(record),
         "permission": _take(properties, RESOURCE + "permission_type")
         or _take(properties, RESOURCE + "role.name")
         or _take(members, "SharingPermission")
@@ -263,6 +252,26 @@ def _user_type(members: dict[str, Any]) -> str | None:
         return None
     del members["UserType"]
     return USER_TYPES[user_type]
+
+
+def _user_id(record: _Record) -> str | None:
+    return _lower(
+        _take(record.properties, "enduser.principal_name")
+        or _take(record.members, "UserUPN")
+        or _take(record.members, "UserUpn")
+        or _take(record.members, "UserId")
+    )
+
+
+def _target_user(record: _Record) -> str | None:
+    """Whom something was shared with."""
+    return _lower(
+        _take(record.properties, "targetuser.id")
+        or _take(record.properties, RESOURCE + "principal.name")
+        or _take(record.properties, RESOURCE + "principal.id")
+        or _take(record.members, "RecipientUPN")
+        or _take(record.additional, "targetObjectId")
+    )
 
 
 def _result(record: _Record) -> tuple[bool | None, str | None]:

@@ -10,7 +10,7 @@ from shared.app import CONNECTIONS_PER_HOST
 from shared.audit import collector, replay
 from shared.functions.sources import SIDE_BY_SIDE
 from shared.publishing import staging
-from shared.settings import CONTENT_TYPES
+from shared.setting_values import CONTENT_TYPES
 from shared.state import register, storage
 from shared.threads import InvocationThreads
 
