@@ -60,16 +60,18 @@ def nest(starts_ns: pa.Array, ends_ns: pa.Array) -> Nesting:
 
 
 def _contained(spans: Iterable[Span]) -> Iterator[tuple[int, int, int]]:
-    """Of spans, outer ones first, those in another: the position, that of the nearest such, and the length."""
+    """Of spans, outer ones first, those in another: the position, that of the nearest such, and the length.
+
+    A span hides those before it that end earlier, or are its equals: whatever comes and is in one of them is in it
+    too, more closely. So of the open ones each ends before the one outside it, and the last is the container.
+    """
     open_: list[Span] = []
     for span in spans:
         start, end, seq = span
-        while open_ and open_[-1][1] <= start:
+        while open_ and (open_[-1][1] <= start or open_[-1][1] < end or open_[-1][:2] == (start, end)):
             open_.pop()
-        for outer_start, outer_end, outer_seq in reversed(open_):
-            if outer_end > end or (outer_end == end and outer_start < start):
-                yield seq, outer_seq, end - start
-                break
+        if open_:
+            yield seq, open_[-1][2], end - start
         if end > start:
             open_.append(span)
 

@@ -154,6 +154,27 @@ def test_a_parent_contains_its_children(some: list[tuple[int, int]]) -> None:
             assert not nesting.is_leaf[parent]
 
 
+@given(st.lists(spans, max_size=12))
+def test_a_parent_is_the_nearest_of_all_containers(some: list[tuple[int, int]]) -> None:
+    nesting = nested([start for start, _ in some], [end for _, end in some])
+    for seq, (start, end) in enumerate(some):
+        containers = [
+            (outer_start, -outer_end, outer)
+            for outer, (outer_start, outer_end) in enumerate(some)
+            if outer_start <= start < outer_end >= end and outer_end - outer_start > end - start
+        ]
+        assert nesting.parent_seq[seq] == (max(containers)[2] if containers else None)
+
+
+@pytest.mark.parametrize("length", [1 << 40, 0])
+def test_many_actions_at_once_take_no_longer_than_others(length: int) -> None:
+    """Each overlaps with all others; looking through all that are open would take hours."""
+    count = 200_000
+    starts: list[int | None] = [at if length else 0 for at in range(count)]
+    ends: list[int | None] = [at + length if length else 9 for at in range(count)]
+    assert nested(starts, ends).parent_seq == [None] * count
+
+
 def test_the_last_failure_is_the_one_that_counts() -> None:
     summary = LogSummary()
     summary.add([ActionRecord(name="a", status="Failed"), ActionRecord(name="b", status="Succeeded")])
