@@ -50,7 +50,7 @@ GUARD = """## The guard
 
 `dev.py bench --guard` compares the app with the plain way on a log of 10,000 actions and on content blobs of which
 5 % are wanted: CPU time, the best of three rounds of fresh processes each. It fails where a ratio has fallen to
-less than half of what was measured when its bound was set, which no busy neighbour does.
+less than half of what was measured on a busy machine when its bound was set. `.ci/run` asks it, before the tests.
 """
 PRICES = f"""Dollars are list prices as [deploy.md](deploy.md#what-it-costs) has them: {USD_PER_GB_S} a GB-second
 of Flex Consumption, on demand, from published comparisons and *not confirmed* by Microsoft's own page. Assumed: an
