@@ -52,6 +52,9 @@ GUARD = """## The guard
 5 % are wanted: CPU time, the best of three rounds of fresh processes each. It fails where a ratio has fallen to
 less than half of what was measured on a busy machine when its bound was set. `.ci/run` asks it, before the tests.
 """
+WHY = """What stands in the way of those that are missed:
+[Where the time goes](architecture.md#where-the-time-goes).
+"""
 PRICES = f"""Dollars are list prices as [deploy.md](deploy.md#what-it-costs) has them: {USD_PER_GB_S} a GB-second
 of Flex Consumption, on demand, from published comparisons and *not confirmed* by Microsoft's own page. Assumed: an
 instance of {INSTANCE_GB} GB, one step after the other, no free grant, no price of executions, Azurite and the
@@ -171,6 +174,7 @@ def document(outcomes: Outcomes, facts: Iterable[tuple[str, str]], *, quick: boo
         "## Goals\n",
         *goals(outcomes),
         "",
+        WHY,
     ]
     parts += ["## Cold start\n", *starting(outcomes["cold-start"]), ""]
     parts += ["## Fetching\n", *fetching(outcomes), ""]
