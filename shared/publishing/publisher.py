@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -17,11 +18,13 @@ from shared.publishing.merge import RULES, together
 from shared.publishing.parquet import encoded, gathered, read_encoded, read_rows, rows_of, write_rows
 from shared.publishing.rewriting import rewrite
 from shared.publishing.staging import Destination, Staging, spool
+from shared.publishing.turns import Turns
 from shared.schema import Table
 from shared.state.blobs import BlobItem, Blobs, Lease
 from shared.state.names import Container
 
 MOST_STAGED_BYTES = 128 * 1024 * 1024  # in memory; a staged file is compressed
+LARGE_BYTES = 2 * 1024 * 1024  # of staged files
 MOST_CONFLICTS = 5
 
 
@@ -51,6 +54,7 @@ class Publisher:
     derivations: Derivations
     forgotten: ForgottenPeople
     layout: Layout
+    turns: Turns = field(default_factory=Turns)
 
     def publish(self, destination: Destination) -> Publication:
         """Merge what is staged for a destination into its files, after giving these the wanted grain.
@@ -66,21 +70,32 @@ class Publisher:
             items = self.staging.waiting_for(destination)
             if not items:
                 return Publication(files_written=moved)
-            if destination.table.name in DERIVED:
-                return self._derive(destination, items)
-            staged = self._read_staged(destination, items)
-            tables = self.forgotten.applied(destination.table, staged.tables)
-            members = stage_unknown_members(self.blobs, self.staging, destination.table, tables)
-            reached = self.derivations.note_runs(destination, tables)
-            merged = [self._publish_file(*part, lease) for part in self._parts(destination, tables)]
-            derived = self.derivations.mark_days(reached, destination)
-            self.staging.discard(staged.items)
-            return Publication(
-                rows_staged=staged.rows,
-                rows_new=sum(rows.num_rows for rows in merged if rows is not None),
-                files_written=moved + sum(rows is not None for rows in merged),
-                next=(*members, *derived, *([destination] if len(items) > len(staged.items) else [])),
-            )
+            with self._turn(destination, items, lease):
+                if destination.table.name in DERIVED:
+                    return self._derive(destination, items)
+                return self._merge(destination, items, moved, lease)
+
+    def _turn(
+        self, destination: Destination, items: Sequence[BlobItem], lease: Lease
+    ) -> AbstractContextManager[None]:
+        """What takes much memory is done one after another: a derived day is made from all of its runs."""
+        is_large = destination.table.name in DERIVED or sum(item.size for item in items) > LARGE_BYTES
+        return self.turns.one(lease) if is_large else nullcontext()
+
+    def _merge(self, destination: Destination, items: Sequence[BlobItem], moved: int, lease: Lease) -> Publication:
+        staged = self._read_staged(destination, items)
+        tables = self.forgotten.applied(destination.table, staged.tables)
+        members = stage_unknown_members(self.blobs, self.staging, destination.table, tables)
+        reached = self.derivations.note_runs(destination, tables)
+        merged = [self._publish_file(*part, lease) for part in self._parts(destination, tables)]
+        derived = self.derivations.mark_days(reached, destination)
+        self.staging.discard(staged.items)
+        return Publication(
+            rows_staged=staged.rows,
+            rows_new=sum(rows.num_rows for rows in merged if rows is not None),
+            files_written=moved + sum(rows is not None for rows in merged),
+            next=(*members, *derived, *([destination] if len(items) > len(staged.items) else [])),
+        )
 
     def _read_staged(self, destination: Destination, items: Sequence[BlobItem]) -> _Staged:
         """The first staged files, as many as memory holds: each further round writes a day's file anew.

@@ -9,11 +9,12 @@ import importlib
 import json
 import logging
 import os
+import resource
 import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -35,11 +36,13 @@ from shared.app import App  # noqa: E402
 from shared.settings import load_settings  # noqa: E402
 from shared.state.names import Queue  # noqa: E402
 
-AT_ONCE = 8  # messages in work at a time, as host.json has it
+AT_ONCE = 12  # messages in work at a time: `batchSize` and `newBatchThreshold` of host.json
 LOT = 32
 MOST_DEQUEUES = 5
 ROUNDS = 60
 PAUSE_S = 0.5
+SAMPLED_S = 2.0
+HIDDEN_S = 900
 DAYS_OF_OWN_LOG = 2  # each round writes into the ingest log, which is published as well
 FUNCTIONS = {Queue.ADDITIONAL_CONTEXT: "decode_additional_context", Queue.PUBLISH_DAY: "publish_day"}
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -47,11 +50,12 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True)
 class Lot:
-    """Where the work stands; `backlog` counts messages, those that come later too."""
+    """Where the work stands; `backlog` counts messages, later ones too; `peak_mib` is the most until then."""
 
     what: str
     at_s: float
     rss_mib: float
+    peak_mib: float
     backlog: int
     failures: int
 
@@ -116,19 +120,31 @@ class Load:
         return self.lot(function)
 
     def _messages(self, queue: Queue) -> Generator[Lot, None, int]:
+        """All of a queue, always as many messages in work as the host would have."""
+        with ThreadPoolExecutor(self.at_once) as pool:
+            working = [pool.submit(self._one_by_one, queue) for _ in range(self.at_once)]
+            while wait(working, SAMPLED_S).not_done:
+                yield self.lot(str(queue))
+        yield self.lot(str(queue))
+        return sum(one.result() for one in working)
+
+    def _one_by_one(self, queue: Queue) -> int:
         worked = 0
-        while lot := self._one_lot(queue):
-            worked += lot
-            yield self.lot(str(queue))
+        while messages := self._received(queue, 1):
+            self._settle(queue, *messages)
+            worked += 1
         return worked
 
     def _one_lot(self, queue: Queue) -> int:
-        messages: list[QueueMessage] = []
-        with suppress(ResourceNotFoundError):  # it is there as soon as the app has come as far
-            messages = list(self._queues[queue].receive_messages(max_messages=LOT, visibility_timeout=600))
+        messages = self._received(queue, LOT)
         with ThreadPoolExecutor(self.at_once) as pool:
             list(pool.map(partial(self._settle, queue), messages))
         return len(messages)
+
+    def _received(self, queue: Queue, most: int) -> list[QueueMessage]:
+        with suppress(ResourceNotFoundError):  # it is there as soon as the app has come as far
+            return list(self._queues[queue].receive_messages(max_messages=most, visibility_timeout=HIDDEN_S))
+        return []
 
     def _settle(self, queue: Queue, message: QueueMessage) -> None:
         """As the host does with a message after its function; only that it is seen again at once."""
@@ -162,9 +178,15 @@ class Load:
 
     def lot(self, what: str) -> Lot:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
-        backlog = sum(self._waiting(queue) for queue in Queue)
-        at_s = time.monotonic() - self._began_s
-        return Lot(what, round(at_s, 1), round(pages * PAGE_BYTES / 2**20, 1), backlog, len(self.failures))
+        peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return Lot(
+            what,
+            at_s=round(time.monotonic() - self._began_s, 1),
+            rss_mib=round(pages * PAGE_BYTES / 2**20, 1),
+            peak_mib=round(peak_kib / 2**10, 1),
+            backlog=sum(self._waiting(queue) for queue in Queue),
+            failures=len(self.failures),
+        )
 
 
 def main() -> None:
