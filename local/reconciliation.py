@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shared.app import App
 from shared.batches import grouped
 from shared.publishing.layout import current
 from shared.publishing.staging import destination_of
-from shared.schema import TABLES, Table, arrow_schema
+from shared.schema import FACT_AUDIT_EVENT, FACT_FLOW_ACTION, FACT_FLOW_SESSION, Table, arrow_schema
 from shared.state.names import Container, StateTable
 
 Key = tuple[Any, ...]
+COUNTED = ("session_id", "seq_count_distinct", "seq_max")
 
 
 @dataclass(frozen=True)
@@ -67,22 +69,19 @@ class PublishedTables:
             raise FileNotFoundError(name)
         return content
 
-    def read(self, table: Table) -> pa.Table:
+    def read(self, table: Table, columns: Sequence[str] | None = None) -> pa.Table:
+        names = list(columns or table.column_names)
         mine = (name for name in self.names() if name.startswith(f"{table.name}/"))
-        parts = [pq.read_table(io.BytesIO(self.file(name))) for name in mine]
-        return pa.concat_tables([arrow_schema(table).empty_table(), *parts])
+        parts = [pq.read_table(io.BytesIO(self.file(name)), columns=names) for name in mine]
+        return pa.concat_tables([arrow_schema(table).empty_table().select(names), *parts])
 
 
 def reconcile(truth: Mapping[str, Any], app: App) -> Reconciliation:
     """Compare the tenant's truth with the register, the ledger and the published tables."""
     published = PublishedTables(app)
-    runs = (
-        published.read(TABLES["fact_flow_session"]).select(["session_id", "status_code", "log_status"]).to_pylist()
-    )
-    actions = published.read(TABLES["fact_flow_action"]).select(["session_id", "seq"]).to_pylist()
-    events = (
-        published.read(TABLES["fact_audit_event"]).select(["event_id", "operation", "resource_id"]).to_pylist()
-    )
+    runs = published.read(FACT_FLOW_SESSION, ["session_id", "status_code", "log_status"]).to_pylist()
+    actions = published.read(FACT_FLOW_ACTION, ["session_id", "seq"])
+    events = published.read(FACT_AUDIT_EVENT, ["event_id", "operation", "resource_id"]).to_pylist()
     registered = {entity.row for entity in app.storage.table(StateTable.FLOW_SESSIONS).all(select=["status_code"])}
     ledger = list(app.storage.table(StateTable.AUDIT_CONTENT).all(select=["content_id", "status"]))
     sessions = [
@@ -112,23 +111,35 @@ def _runs(sessions: list[dict[str, Any]], rows: list[dict[str, Any]], registered
     )
 
 
-def _actions(sessions: list[dict[str, Any]], rows: list[dict[str, Any]], runs: list[dict[str, Any]]) -> Line:
-    """An action counts as lost where a run's published log is shorter than the tenant's, or has a hole."""
+def _actions(sessions: list[dict[str, Any]], rows: pa.Table, runs: list[dict[str, Any]]) -> Line:
+    """An action counts as lost where a run's published log is shorter than the tenant's, or has a hole.
+
+    A large tenant's actions are too many to be looked at one by one, so logs are counted first.
+    """
     wanted = {
         run["session_id"]: run["actions"] for run in sessions if run["completed"] and run["log"] in ("v1", "v2")
     }
-    seqs: dict[str, set[int]] = {}
-    for row in rows:
-        seqs.setdefault(row["session_id"], set()).add(row["seq"])
+    counted = rows.group_by("session_id").aggregate([("seq", "count_distinct"), ("seq", "max")])
+    session_ids, distinct, last = (counted.column(name).to_pylist() for name in COUNTED)
+    logs = {one: (number, most) for one, number, most in zip(session_ids, distinct, last, strict=True)}
+    odd = [session_id for session_id, count in wanted.items() if logs.get(session_id) != (count, count - 1)]
+    there = _seqs(rows, odd)
     lost = [
         (session_id, seq)
-        for session_id, count in wanted.items()
-        for seq in range(count)
-        if seq not in seqs.get(session_id, set())
+        for session_id in odd
+        for seq in range(wanted[session_id])
+        if (session_id, seq) not in there
     ]
     loaded = sum(row["log_status"] == "loaded" for row in runs)
-    repeats = _repeats((row["session_id"], row["seq"]) for row in rows)
-    return Line(f"actions, in {loaded} logs", sum(wanted.values()), len(rows), len(rows), tuple(lost), repeats)
+    repeats = rows.num_rows - sum(distinct)
+    return Line(
+        f"actions, in {loaded} logs", sum(wanted.values()), rows.num_rows, rows.num_rows, tuple(lost), repeats
+    )
+
+
+def _seqs(rows: pa.Table, session_ids: list[str]) -> set[Key]:
+    found = rows.filter(pc.is_in(rows.column("session_id"), value_set=pa.array(session_ids, pa.string())))
+    return set(zip(found.column("session_id").to_pylist(), found.column("seq").to_pylist(), strict=True))
 
 
 def _blobs(blobs: list[dict[str, Any]], ledger: Iterable[Any]) -> Line:

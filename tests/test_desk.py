@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from http import HTTPStatus
 from pathlib import Path
 from urllib.error import HTTPError
@@ -17,13 +18,19 @@ import pytest
 from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import ManagedIdentityCredential
 
+from local.bench.cases.publishing import SETTINGS
 from local.cli_identity import CliIdentity, token_for
 from local.desk import ROOT, Desk, DeskError, Scene, given_settings
 from local.reconciliation import Line, Reconciliation, reconcile
 from local.start import host_settings
 from local.tenant import Tenant
 from shared.app import App
+from shared.publishing.layout import day_name
+from shared.publishing.parquet import rows_of, write_rows
+from shared.publishing.staging import Destination
+from shared.schema import FACT_FLOW_ACTION
 from shared.settings import load_settings
+from shared.state.names import Container
 
 SMALL = Scene(environments=1, runs=3, blobs=2, records=10, live_s=1)
 
@@ -148,6 +155,22 @@ def test_what_is_missing_counts_as_lost(account: str) -> None:
         assert len(actions.lost) == actions.served > 0
         assert len(events.lost) == events.served > 0
         assert result.published == 0
+
+
+def test_a_hole_in_a_log_and_an_action_that_is_there_twice_are_told(account: str) -> None:
+    wanted = {"whole": 3, "hole": 3, "short": 2, "twice": 2, "longer": 1, "none": 0, "absent": 1}
+    published = {"whole": (0, 1, 2), "hole": (0, 2), "short": (0,), "twice": (0, 1, 1), "longer": (0, 1)}
+    known = {"deleted": False, "completed": True, "log": "v1", "status_code": 4}
+    sessions = [{"session_id": name, "actions": count, **known} for name, count in wanted.items()]
+    app = App(load_settings({**SETTINGS, "DataStorage": account}))
+    place, file = Destination(FACT_FLOW_ACTION, date(2026, 5, 19)), io.BytesIO()
+    rows = [{"session_id": name, "seq": seq} for name, seqs in published.items() for seq in seqs]
+    write_rows(FACT_FLOW_ACTION, [rows_of(FACT_FLOW_ACTION, rows)], file)
+    app.storage.blobs.put(Container.POWERBI, day_name(place), file.getvalue())
+    truth = {"environments": [{"sessions": sessions}], "audit": {"blobs": [], "events": []}}
+    _, actions, *_ = reconcile(truth, app).lines
+    assert actions.lost == (("hole", 1), ("short", 1), ("absent", 0))
+    assert (actions.served, actions.published, actions.duplicated) == (12, 11, 1)
 
 
 def test_sums_of_a_reconciliation() -> None:
