@@ -6,9 +6,10 @@ read twice, first only what decides, then the wanted ones whole.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
 
@@ -64,6 +65,9 @@ class Head(msgspec.Struct, gc=False):
     bot_id: msgspec.Raw = msgspec.field(default=NOTHING, name="BotId")
 
 
+CALL = attrgetter("workload", "record_type")
+
+
 @dataclass
 class Selection:
     """The wanted records as received, and what was left out: by workload, and what is no record at all."""
@@ -93,16 +97,40 @@ def select(body: bytes, workloads: frozenset[str]) -> Selection:
     """
     try:
         heads = _heads.decode(body)
-        calls = [(head.workload, head.record_type) for head in heads]
-        counts = Counter(calls)
-        wanted_calls = {call for call in counts if _is_named(call[0], call[1], workloads)}
+        by_call = _by_call(heads)
+        named = {at for call, places in by_call.items() if _is_named(*call, workloads) for at in places}
     except (msgspec.ValidationError, TypeError):  # something in it is no object, or is called by a list
         return _one_by_one(body, workloads)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unreadable(f"the content blob is no JSON array: {error}") from error
-    wanted = [at for at, call in enumerate(calls) if call in wanted_calls or _has_form(heads[at], workloads)]
-    counts.subtract(calls[at] for at in wanted)
+    wanted = sorted([*named, *_formed(heads, named, workloads)])
+    counts = Counter({call: len(places) for call, places in by_call.items()})
+    counts.subtract(map(CALL, (heads[at] for at in wanted)))
     return Selection(kept=_cut_out(body, heads, wanted), dropped=_by_workload(counts))
+
+
+def _by_call(heads: list[Head]) -> dict[tuple[Any, Any], list[int]]:
+    """The places of the records that are called alike, by workload and record type."""
+    places: dict[tuple[Any, Any], list[int]] = defaultdict(list)
+    for at, call in enumerate(map(CALL, heads)):
+        places[call].append(at)
+    return places
+
+
+def _formed(heads: list[Head], named: set[int], workloads: frozenset[str]) -> list[int]:
+    """The places of the other records whose form makes them wanted; most have nothing to be looked at."""
+    return [
+        at
+        for at, head in enumerate(heads)
+        if (
+            head.properties is not NOTHING
+            or head.flow_url is not NOTHING
+            or head.bot_id is not NOTHING
+            or head.additional is not NOTHING
+        )
+        and at not in named
+        and _has_form(head, workloads)
+    ]
 
 
 def _cut_out(body: bytes, heads: list[Head], wanted: list[int]) -> list[bytes]:

@@ -124,9 +124,9 @@ def read_event(raw: bytes, blob: ContentBlob, now: datetime) -> dict[str, Any]:
     connector_id, policy_id = _connector_id(record), _take(more, "policyId")
     resource_type, resource_id, resource_name = _resource(record, flow_id, policy_id, group)
     is_success, result = _result(record)
+    created = _created(members)
     row: dict[str, Any] = {
         "event_id": event_id,
-        "created_utc": _created(members) or blob.created,
         "workload": _take(members, "Workload"),
         "record_type": _record_type(members),
         "operation": operation,
@@ -164,10 +164,11 @@ def read_event(raw: bytes, blob: ContentBlob, now: datetime) -> dict[str, Any]:
         )
         or (event_id if group in KIND_OF_GROUP and not is_unified else None),
         "content_id": blob.content_id,
-        "content_created_utc": blob.created,
-        "ingested_utc": now,
     }
     row["details"] = _encode(_decode(raw)).decode() if group == OTHER else _details(record, row)
+    row["created_utc"] = created or blob.created
+    row["content_created_utc"] = blob.created
+    row["ingested_utc"] = now
     return row
 
 
@@ -317,7 +318,7 @@ def _connector_id(record: _Record) -> str | None:
     if named_one := _take(record.properties, RESOURCE + "connector.id"):
         return _id(named_one)
     for place in (record.properties.get(CONNECTION_ID), record.members.get("ResourceId")):
-        path = CONNECTOR_PATH.search(place) if isinstance(place, str) else None
+        path = CONNECTOR_PATH.search(place) if type(place) is str and "/" in place else None
         if path:
             return path[1].lower()
     return None

@@ -1,4 +1,7 @@
-"""Filtering content blobs and normalising what is wanted, to Parquet; few to all of their records are wanted."""
+"""Filtering content blobs and normalising what is wanted, to Parquet; few to all of their records are wanted.
+
+The blobs lie in memory, as they come from the service: reading files would be a part of all ways alike.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +34,8 @@ def _prepare(wanted: float, folder: Path, quick: bool) -> Size:
     return Size(blobs * EVENTS, size)
 
 
-def blobs_of(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.blob"))
+def blobs_of(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted(folder.glob("*.blob"))]
 
 
 def flowtrail(folder: Path, _stack: ExitStack) -> Work:
@@ -44,15 +47,15 @@ def flowtrail(folder: Path, _stack: ExitStack) -> Work:
 
     blob = ContentBlob("bench", "Audit.General", "", NOON, NOON + timedelta(days=7))
 
-    def work_off(paths: list[Path]) -> int:
+    def work_off(bodies: list[bytes]) -> int:
         rows: list[dict[str, Any]] = []
-        for path in paths:
-            rows.extend(read_blob(path.read_bytes(), blob, WORKLOADS, NOON).rows)
+        for body in bodies:
+            rows.extend(read_blob(body, blob, WORKLOADS, NOON).rows)
         return write_rows(FACT_AUDIT_EVENT, [rows_of(FACT_AUDIT_EVENT, rows)], io.BytesIO())
 
-    paths = blobs_of(folder)
-    work_off(paths[:1])
-    return lambda: {"kept": work_off(paths)}
+    bodies = blobs_of(folder)
+    work_off(bodies[:1])
+    return lambda: {"kept": work_off(bodies)}
 
 
 def plain(folder: Path, _stack: ExitStack) -> Work:
@@ -60,29 +63,29 @@ def plain(folder: Path, _stack: ExitStack) -> Work:
     import pyarrow as pa  # noqa: PLC0415 - each way brings its own imports
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    def work_off(paths: list[Path]) -> int:
-        rows = [_row(record) for path in paths for record in json.loads(path.read_bytes()) if _is_wanted(record)]
+    def work_off(bodies: list[bytes]) -> int:
+        rows = [_row(record) for body in bodies for record in json.loads(body) if _is_wanted(record)]
         pq.write_table(pa.Table.from_pylist(rows), io.BytesIO())
         return len(rows)
 
-    paths = blobs_of(folder)
-    work_off(paths[:1])
-    return lambda: {"kept": work_off(paths)}
+    bodies = blobs_of(folder)
+    work_off(bodies[:1])
+    return lambda: {"kept": work_off(bodies)}
 
 
 def with_pandas(folder: Path, _stack: ExitStack) -> Work:
     import pandas as pd  # type: ignore[import-not-found] # noqa: PLC0415 - in the rivals' environment only
 
-    def work_off(paths: list[Path]) -> int:
-        frames = [pd.DataFrame.from_records(json.loads(path.read_bytes())) for path in paths]
+    def work_off(bodies: list[bytes]) -> int:
+        frames = [pd.DataFrame.from_records(json.loads(body)) for body in bodies]
         records = pd.concat(frames, ignore_index=True).to_dict("records")
         rows = [_row(present) for record in records if _is_wanted(present := _present(record))]
         pd.DataFrame(rows).to_parquet(io.BytesIO())
         return len(rows)
 
-    paths = blobs_of(folder)
-    work_off(paths[:1])
-    return lambda: {"kept": work_off(paths)}
+    bodies = blobs_of(folder)
+    work_off(bodies[:1])
+    return lambda: {"kept": work_off(bodies)}
 
 
 def _present(record: dict[Any, Any]) -> dict[str, Any]:
@@ -93,12 +96,12 @@ def _present(record: dict[Any, Any]) -> dict[str, Any]:
 def limit(folder: Path, _stack: ExitStack) -> Work:
     import simdjson  # type: ignore[import-not-found] # noqa: PLC0415 - in the rivals' environment only
 
-    paths = blobs_of(folder)
+    bodies = blobs_of(folder)
 
     def work() -> None:
         parser = simdjson.Parser()
-        for path in paths:
-            parser.parse(path.read_bytes())
+        for body in bodies:
+            parser.parse(body)
 
     return work
 
