@@ -1,4 +1,4 @@
-"""The blob service in memory: containers, whole blobs, ETags, conditions, ranges and leases."""
+"""The blob service in memory: containers, blobs, whole or in blocks, ETags, conditions, ranges and leases."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from xml.sax.saxutils import escape
 from crash.wire import Answer, Call, http_date, refusal
 
 RANGE = re.compile(r"bytes=(\d+)-(\d*)")
+BLOCK = re.compile(rb"<Latest>([^<]+)</Latest>")
 MOST_LISTED = 5000
 
 
@@ -42,6 +43,7 @@ class Refused(Exception):
 class MemoryBlobs:
     def __init__(self, now: Callable[[], datetime]) -> None:
         self.containers: Containers = {}
+        self._blocks: dict[str, dict[str, bytes]] = {}
         self._now = now
         self._numbers = count(1)
 
@@ -69,8 +71,9 @@ class MemoryBlobs:
             return self._container(call, container)
         if container not in self.containers:
             raise Refused(404, "ContainerNotFound")
-        if call.query.get("comp"):
-            return self._lease(call, container, name) if call.query["comp"] == "lease" else Answer(501)
+        if comp := call.query.get("comp"):
+            parts = {"lease": self._lease, "block": self._put_block, "blocklist": self._put_blocks}
+            return parts[comp](call, container, name) if comp in parts and call.method == "PUT" else Answer(501)
         work = {"PUT": self._put, "GET": self._get, "HEAD": self._head, "DELETE": self._delete}
         return work[call.method](call, container, name)
 
@@ -121,11 +124,26 @@ class MemoryBlobs:
     def _put(self, call: Call, container: str, name: str) -> Answer:
         if call.headers.get("x-ms-blob-type") != "BlockBlob":
             return Answer(501)
+        return self._replace(call, container, name, call.body)
+
+    def _replace(self, call: Call, container: str, name: str, content: bytes) -> Answer:
         before = self.containers[container].get(name)
         self._check(call, before, writes=True)
-        blob = Blob(call.body, self._etag(), self._now(), before.lease if before else None)
+        blob = Blob(content, self._etag(), self._now(), before.lease if before else None)
         self.containers[container][name] = blob
+        self._blocks.pop(f"{container}/{name}", None)
         return Answer(201, headers=_headers(blob))
+
+    def _put_block(self, call: Call, container: str, name: str) -> Answer:
+        self._blocks.setdefault(f"{container}/{name}", {})[call.query["blockid"]] = call.body
+        return Answer(201)
+
+    def _put_blocks(self, call: Call, container: str, name: str) -> Answer:
+        there = self._blocks.get(f"{container}/{name}", {})
+        wanted = [block.decode() for block in BLOCK.findall(call.body)]
+        if not all(block in there for block in wanted):
+            raise Refused(400, "InvalidBlockList")
+        return self._replace(call, container, name, b"".join(there[block] for block in wanted))
 
     def _get(self, call: Call, container: str, name: str) -> Answer:
         blob = self._there(container, name)

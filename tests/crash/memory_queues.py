@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from html import unescape
-from itertools import count
+from itertools import count, islice
 from xml.sax.saxutils import escape
 
 from crash.wire import Answer, Call, http_date, refusal
@@ -81,8 +81,8 @@ class MemoryQueues:
         if call.method != "GET":
             return Answer(501)
         most = int(call.query.get("numofmessages", "1"))
-        waiting = [message for message in self.queues[queue].values() if message.visible <= self.now()]
-        found = waiting[:most]
+        now = self.now()
+        found = list(islice((one for one in self.queues[queue].values() if one.visible <= now), most))
         if call.query.get("peekonly") != "true":
             found = [self._taken(queue, message, hidden) for message in found]
         return _messages(200, found)

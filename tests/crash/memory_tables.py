@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from itertools import count
+from itertools import count, islice
 from typing import Any
 from urllib.parse import quote
 
@@ -57,12 +58,14 @@ class MemoryTables:
     def __init__(self) -> None:
         self.tables: Tables = {}
         self._numbers = count(1)
+        self._in_order: dict[str, list[Key]] = {}
 
     def snapshot(self) -> Tables:
         return {name: dict(entities) for name, entities in self.tables.items()}
 
     def restore(self, kept: Tables) -> None:
         self.tables = {name: dict(entities) for name, entities in kept.items()}
+        self._in_order.clear()
 
     def __call__(self, call: Call) -> Answer:
         if call.path == "Tables":
@@ -96,43 +99,60 @@ class MemoryTables:
         match = compiled(call.query["$filter"]) if call.query.get("$filter") else (lambda _: True)
         after = (call.query.get("NextPartitionKey", ""), call.query.get("NextRowKey", ""))
         most = min(MOST_LISTED, int(call.query.get("$top", MOST_LISTED)))
-        found = [
-            item for item in sorted(self.tables[table].items(), key=_key) if item[0] >= after and match(item[1])
-        ]
+        entities, keys = self.tables[table], self._keys(table)
+        found = list(
+            islice((key for key in islice(keys, bisect_left(keys, after), None) if match(entities[key])), most + 1)
+        )
         wanted = set(call.query["$select"].split(",")) if "$select" in call.query else None
-        value = [_shown(entity, wanted) for _, entity in found[:most]]
+        value = [_shown(entities[key], wanted) for key in found[:most]]
         more: dict[str, str] = {}
         if len(found) > most:
-            (partition, row), _ = found[most]
+            partition, row = found[most]
             more = {
                 "x-ms-continuation-NextPartitionKey": quote(partition),
                 "x-ms-continuation-NextRowKey": quote(row),
             }
         return _json(200, {"value": value}, **more)
 
+    def _keys(self, table: str) -> list[Key]:
+        if table not in self._in_order:
+            self._in_order[table] = sorted(self.tables[table])
+        return self._in_order[table]
+
+    def _put(self, table: str, key: Key, entity: Entity | None) -> None:
+        entities = self.tables[table]
+        if (entity is None) == (key in entities):
+            self._in_order.pop(table, None)
+        if entity is None:
+            entities.pop(key, None)
+        else:
+            entities[key] = entity
+
     def _write(self, call: Call) -> Answer:
         """One entity written, or why it can't be."""
         table, key = _place(call)
-        entities = self.tables[table]
-        if refused := _refused(call, entities.get(key)):
+        if refused := _refused(call, self.tables[table].get(key)):
             return _refusal(refused)
         if call.method == "DELETE":
-            del entities[key]
+            self._put(table, key, None)
             return Answer(204)
         entity = Entity(json.loads(call.body), f"W/\"datetime'{next(self._numbers):012d}'\"")
-        entities[key] = entity
+        self._put(table, key, entity)
         if call.method == "POST":
             return _json(201, {"odata.etag": entity.etag, **entity.properties}, ETag=entity.etag)
         return Answer(204, headers={"ETag": entity.etag})
 
     def _transaction(self, call: Call) -> Answer:
         """All writes, or none and the answer to the first that can't be."""
-        before = self.snapshot()
+        before: list[tuple[str, Key, Entity | None]] = []
         answers: list[Answer] = []
         for number, part in enumerate(_parts(call)):
+            table, key = _place(part)
+            before.append((table, key, self.tables[table].get(key)))
             answer = self._write(part)
             if answer.status >= 300:
-                self.restore(before)
+                for place in reversed(before):
+                    self._put(*place)
                 return _multipart([_refusal(answer.status, at=number)])
             answers.append(answer)
         return _multipart(answers)
@@ -175,10 +195,6 @@ def _shown(entity: Entity, wanted: set[str] | None) -> dict[str, Any]:
         if wanted is None or name.removesuffix("@odata.type") in wanted
     }
     return {"odata.etag": entity.etag, **kept}
-
-
-def _key(item: tuple[Key, Entity]) -> Key:
-    return item[0]
 
 
 @cache

@@ -1,6 +1,7 @@
 """Works off a whole tenant with the whole app in one process, and tells as it goes: a JSON line for each lot.
 
-python tests/hostile/load.py   with the app's settings in the environment
+python tests/hostile/load.py          with the app's settings in the environment
+python tests/hostile/load.py beside   another instance, which only takes messages, until its standard input ends
 """
 
 from __future__ import annotations
@@ -84,8 +85,14 @@ class Load:
             logs = yield from self._messages(Queue.ADDITIONAL_CONTEXT)
             yield self._timer("publish")
             days = yield from self._messages(Queue.PUBLISH_DAY)
-            if not logs and days <= DAYS_OF_OWN_LOG:
+            if not logs and days <= DAYS_OF_OWN_LOG and not self._backlog():
                 return
+
+    def beside(self, over: threading.Event) -> Iterator[Lot]:
+        """Messages of all queues as they come."""
+        while not over.wait(PAUSE_S):
+            for queue in Queue:
+                yield from self._messages(queue)
 
     def once(self, function: str) -> Lot:
         return self._timer(function)
@@ -163,6 +170,9 @@ class Load:
             client.create_queue()
         return client
 
+    def _backlog(self) -> int:
+        return sum(map(self._waiting, Queue))
+
     def _waiting(self, queue: Queue) -> int:
         with suppress(ResourceNotFoundError):
             return self._queues[queue].get_queue_properties().approximate_message_count or 0
@@ -184,15 +194,26 @@ class Load:
             at_s=round(time.monotonic() - self._began_s, 1),
             rss_mib=round(pages * PAGE_BYTES / 2**20, 1),
             peak_mib=round(peak_kib / 2**10, 1),
-            backlog=sum(self._waiting(queue) for queue in Queue),
+            backlog=self._backlog(),
             failures=len(self.failures),
         )
+
+
+def end_of_input() -> threading.Event:
+    over = threading.Event()
+
+    def wait_for_it() -> None:
+        sys.stdin.read()
+        over.set()
+
+    threading.Thread(target=wait_for_it, daemon=True).start()
+    return over
 
 
 def main() -> None:
     logging.disable(logging.CRITICAL)
     load = Load(App(load_settings(os.environ)), os.environ["DataStorage"])  # noqa: SIM112 - its name
-    for lot in load.all_of_it():
+    for lot in load.beside(end_of_input()) if sys.argv[1:] == ["beside"] else load.all_of_it():
         print(json.dumps(asdict(lot)), flush=True)  # noqa: T201 - this is what it is for
     for failure in load.failures[:10]:
         print(failure, file=sys.stderr)  # noqa: T201 - for the person who looks

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -26,6 +26,7 @@ from azure.core.pipeline.transport import HttpTransport
 from integration.stage import identity_of
 from load import Load, Lot
 from processes import tenant_of_its_own
+from storage_server import storage_of_its_own
 from storms import StormyTransport, service_faults
 
 from local.desk import ROOT
@@ -58,34 +59,62 @@ SAMPLED_S = 10
 LOAD = Path(__file__).with_name("load.py")
 
 
-def test_ten_times_a_large_tenants_day(account: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ten_times_a_large_tenants_day(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two instances: one has all functions, the other takes messages of both queues beside it."""
     sizes = {
         "environments": ENVIRONMENTS,
         "sessions": round(RUNS_OF_AN_ENVIRONMENT * SCALE),
         "blobs": round(BLOBS * SCALE),
         "events": EVENTS_OF_A_BLOB,
     }
-    with tenant_of_its_own(sizes) as tenant:
+    with tenant_of_its_own(sizes) as tenant, storage_of_its_own() as account:
         environ = {**os.environ, **tenant["app_settings"], "DataStorage": account}
-        done = subprocess.run(  # noqa: S603 - our own program
-            [sys.executable, LOAD], check=True, capture_output=True, text=True, env=environ, cwd=ROOT
-        )
+        with instance(environ, tmp_path / "beside", "beside"), instance(environ, tmp_path / "first") as first:
+            assert first.wait() == 0
         with urlopen(f"{tenant['control_url']}/truth") as answer:  # noqa: S310 - our own server
             truth = json.load(answer)
         found = reconcile(truth, App(load_settings(environ)))
-    lots = [json.loads(line) for line in done.stdout.splitlines()]
-    peak_mib = lots[-1]["peak_mib"]
+    lots, lots_beside = told_by(tmp_path / "first"), told_by(tmp_path / "beside")
+    peaks_mib = [each[-1]["peak_mib"] for each in (lots, lots_beside)]
     with capsys.disabled():
-        print(json.dumps({"scale": SCALE, "last": lots[-1], "peak_mib": peak_mib}))  # noqa: T201 - a report
+        print(json.dumps({"scale": SCALE, "last": lots[-1], "peaks_mib": peaks_mib}))  # noqa: T201 - a report
         for lot in (lot for before, lot in pairwise(lots) if before["what"] != lot["what"]):
             print(lot)  # noqa: T201 - a report
         for line in found.lines:
             print(f"{line.what}: {line.served} there, {line.published} published")  # noqa: T201 - a report
-    assert lots[-1]["failures"] == 0, done.stderr
+    failures = [each[-1]["failures"] for each in (lots, lots_beside)]
+    assert failures == [0, 0], [path.read_text() for path in tmp_path.glob("*.errors")]
     assert (found.lost, found.duplicated) == (0, 0)
     assert falls(lots, "additional-context")
     assert is_flat(lots, "additional-context")
-    assert peak_mib < MOST_MIB
+    assert is_flat(lots_beside, "additional-context")
+    assert max(peaks_mib) < MOST_MIB
+
+
+@contextmanager
+def instance(environ: Mapping[str, str], told: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process with the app, which writes what it tells into a file as it goes."""
+    with (
+        told.open("wb") as lines,
+        told.with_suffix(".errors").open("wb") as errors,
+        subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, LOAD, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=lines,
+            stderr=errors,
+            env=dict(environ),
+            cwd=ROOT,
+        ) as process,
+    ):
+        assert process.stdin
+        try:
+            yield process
+        finally:
+            process.stdin.close()
+
+
+def told_by(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def falls(lots: list[dict[str, Any]], what: str) -> bool:
