@@ -17,7 +17,7 @@ class Renewable(Protocol):
 
 
 class Turns:
-    """A large publication takes up to 300 MiB (measured), and a host starts a dozen side by side.
+    """A large publication takes some 300 MiB (measured), and a host starts a dozen side by side.
 
     Who waits looks every `look_s` seconds after its lease, which runs out sooner than the longest wait.
     """
