@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -105,6 +105,24 @@ def merge(rule: MergeRule, published: Published, staged: Sequence[pa.Table]) -> 
 def together(rule: MergeRule, staged: Sequence[pa.Table]) -> pa.Table:
     """Staged tables as one, which merges as they do one by one."""
     return _last_sets(rule, staged) if rule.keep is Keep.LAST_SET else pa.concat_tables(list(staged))
+
+
+@dataclass
+class SetsSeen:
+    """Notices a set that several staged files hold: then it matters which of them is given up first."""
+
+    rule: MergeRule
+    repeated: bool = False
+    _seen: set[str | None] = field(default_factory=set[str | None])
+
+    def add(self, parts: Sequence[pa.Table], united: pa.Table) -> None:
+        """Take note of some files, and of what they are as one."""
+        if self.rule.keep is not Keep.LAST_SET or self.repeated:
+            return
+        sets = set(pc.unique(united.column(self.rule.identity[0])).to_pylist())
+        left_out = sum(part.num_rows for part in parts) - united.num_rows
+        self.repeated = left_out > 0 or not self._seen.isdisjoint(sets)
+        self._seen |= sets
 
 
 def _without_repeats(rule: MergeRule, staged: Sequence[pa.Table]) -> pa.Table:

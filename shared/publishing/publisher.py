@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
@@ -14,7 +14,7 @@ from shared.publishing.derived import DERIVED, Derivations
 from shared.publishing.dimensions import stage_unknown_members
 from shared.publishing.forgotten import ForgottenPeople
 from shared.publishing.layout import HOURS, Layout, day_name, hour_name, of_hour
-from shared.publishing.merge import RULES, together
+from shared.publishing.merge import RULES, SetsSeen, together
 from shared.publishing.parquet import encoded, gathered, read_encoded, read_rows, rows_of, write_rows
 from shared.publishing.rewriting import rewrite
 from shared.publishing.staging import Destination, Staging, spool
@@ -40,11 +40,21 @@ class Publication:
 
 @dataclass(frozen=True)
 class _Staged:
-    """The rows of some staged files, in few tables."""
+    """The rows of some staged files, in few tables, and whether a set is in several of the files."""
 
     items: Sequence[BlobItem]
     rows: int
     tables: Sequence[pa.Table]
+    repeated: bool
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A publication, complete but for the staged files, which are to be given up, perhaps in their order."""
+
+    publication: Publication
+    items: Sequence[BlobItem]
+    in_order: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,10 +80,11 @@ class Publisher:
             items = self.staging.waiting_for(destination)
             if not items:
                 return Publication(files_written=moved)
+            work = self._derive if destination.table.name in DERIVED else self._merge
             with self._turn(destination, items, lease):
-                if destination.table.name in DERIVED:
-                    return self._derive(destination, items)
-                return self._merge(destination, items, moved, lease)
+                done = work(destination, items, lease)
+            self.staging.discard(done.items, in_order=done.in_order)
+            return replace(done.publication, files_written=moved + done.publication.files_written)
 
     def _turn(
         self, destination: Destination, items: Sequence[BlobItem], lease: Lease
@@ -82,37 +93,38 @@ class Publisher:
         is_large = destination.table.name in DERIVED or sum(item.size for item in items) > LARGE_BYTES
         return self.turns.one(lease) if is_large else nullcontext()
 
-    def _merge(self, destination: Destination, items: Sequence[BlobItem], moved: int, lease: Lease) -> Publication:
+    def _merge(self, destination: Destination, items: Sequence[BlobItem], lease: Lease) -> _Done:
         staged = self._read_staged(destination, items)
         tables = self.forgotten.applied(destination.table, staged.tables)
         members = stage_unknown_members(self.blobs, self.staging, destination.table, tables)
         reached = self.derivations.note_runs(destination, tables)
         merged = [self._publish_file(*part, lease) for part in self._parts(destination, tables)]
         derived = self.derivations.mark_days(reached, destination)
-        self.staging.discard(staged.items)
-        return Publication(
+        publication = Publication(
             rows_staged=staged.rows,
             rows_new=sum(rows.num_rows for rows in merged if rows is not None),
-            files_written=moved + sum(rows is not None for rows in merged),
+            files_written=sum(rows is not None for rows in merged),
             next=(*members, *derived, *([destination] if len(items) > len(staged.items) else [])),
         )
+        return _Done(publication, staged.items, in_order=staged.repeated)
 
     def _read_staged(self, destination: Destination, items: Sequence[BlobItem]) -> _Staged:
         """The first staged files, as many as memory holds: each further round writes a day's file anew.
 
         Many small tables would cost more at every further step than putting them together costs here.
         """
-        table, tables = destination.table, list[pa.Table]()
+        table, tables, sets = destination.table, list[pa.Table](), SetsSeen(RULES[destination.table.name])
         files = rows = 0
         # what a file was read into is its own: counting that spares a look at every column of a thousand tables
         whole = pa.Table.get_total_buffer_size
         for held in gathered(self.staging.read(destination, items), whole):
-            united = together(RULES[table.name], held)
+            united = together(sets.rule, held)
+            sets.add(held, united)
             tables.append(encoded(table, united.combine_chunks() if len(held) > 1 else united))
             files, rows = files + len(held), rows + sum(part.num_rows for part in held)
             if sum(part.nbytes for part in tables) >= MOST_STAGED_BYTES:
                 break
-        return _Staged(items[:files], rows, tables)
+        return _Staged(items[:files], rows, tables, sets.repeated)
 
     def _arrange(self, destination: Destination, lease: Lease) -> int:
         """Give a day the wanted grain; the hours that an earlier move left behind are merged into its file."""
@@ -132,7 +144,7 @@ class Publisher:
             file.seek(0)
             return [read_encoded(table, file)]
 
-    def _derive(self, destination: Destination, marks: list[BlobItem]) -> Publication:
+    def _derive(self, destination: Destination, marks: Sequence[BlobItem], _lease: Lease) -> _Done:
         """Make the files anew from what they are made from, and write those that come out different.
 
         Their ETags are taken first: of two publishers, one that began earlier can't undo what the other one made
@@ -145,8 +157,7 @@ class Publisher:
             self._write_if_different(destination.table, name, parts.get(name, rows.slice(0, 0)), there.get(name))
             for name in sorted({*parts, *there})  # an hour that lost all its rows leaves an empty file behind
         )
-        self.staging.discard(marks)
-        return Publication(files_written=written)
+        return _Done(Publication(files_written=written), marks)
 
     def _write_if_different(self, table: Table, name: str, rows: pa.Table, etag: str | None) -> bool:
         if rows.equals(self._there(table, name)):

@@ -31,7 +31,7 @@ IN_MEMORY_BYTES = 16 * 1024 * 1024
 READERS = 8
 FETCHED_AT_ONCE_BYTES = 16 * 1024 * 1024
 FETCHED_AT_ONCE = 2_000
-FETCHED_BY_ONE = 8  # handing over each alone would cost as much as reading it
+HANDLED_BY_ONE = 8  # handing over each alone would cost as much as reading it
 ARROW, PARQUET = ".arrow", ".parquet"
 STAGED = (ARROW, PARQUET)
 PATH = re.compile(r"(?P<table>[a-z_]+)/(?:date=(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})/)?[^/]+(?P<ending>\.[a-z]+)")
@@ -90,7 +90,7 @@ class Staging:
         """
         with InvocationThreads(READERS) as pool:
             for batch in _fetched_at_once(items):
-                fetched = chain.from_iterable(pool.map(self._contents, batches(batch, FETCHED_BY_ONE)))
+                fetched = chain.from_iterable(pool.map(self._contents, batches(batch, HANDLED_BY_ONE)))
                 for item, content in zip(batch, fetched, strict=True):
                     yield _rows(destination.table, item.name, content)
 
@@ -107,11 +107,20 @@ class Staging:
             raise Conflict(f"{item.name} was published by somebody else")
         return content
 
-    def discard(self, items: Sequence[BlobItem]) -> None:
-        """Delete staged files that have been published, the oldest first, unless they were replaced meanwhile.
+    def discard(self, items: Sequence[BlobItem], *, in_order: bool = False) -> None:
+        """Delete staged files that have been published, unless they were replaced meanwhile.
 
-        The order matters: after a crash in between, an older version of a log must not be the one that is left.
+        `in_order`, one by one and the oldest first, is for files of which several hold the same log: after a crash
+        in between, an older version of it must not be the one that is left.
         """
+        if in_order:
+            self._delete(items)
+            return
+        with InvocationThreads(READERS) as pool:
+            for deleted in [pool.submit(self._delete, some) for some in batches(items, HANDLED_BY_ONE)]:
+                deleted.result()
+
+    def _delete(self, items: Sequence[BlobItem]) -> None:
         for item in items:
             self.blobs.delete_unless_changed(Container.STAGING, item)
 

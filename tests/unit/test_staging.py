@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -16,10 +18,11 @@ from local.bench.folder_storage import FolderBlobs
 from shared.errors import Conflict, Unreadable
 from shared.publishing import parquet, publisher, staging
 from shared.publishing.arrow_file import read_arrow, write_arrow
+from shared.publishing.merge import RULES, SetsSeen, together
 from shared.publishing.parquet import read_rows, rows_of, write_rows
 from shared.publishing.publisher import Publication
 from shared.publishing.staging import ARROW, PARQUET, STAGED, Destination, Staging
-from shared.schema import FACT_FLOW_ACTION, TABLES, Kind, Table, arrow_schema
+from shared.schema import FACT_FLOW_ACTION, FACT_FLOW_SESSION, TABLES, Kind, Table, arrow_schema
 from shared.state.blobs import Blobs
 from shared.state.names import Container
 
@@ -185,3 +188,50 @@ def test_a_file_that_was_published_meanwhile_is_a_conflict(staged: Staging) -> N
     staged.discard(items)
     with pytest.raises(Conflict):
         list(staged.read(PLACE, items))
+
+
+class MortalBlobs(FolderBlobs):
+    """Dies when it is to delete one more than some."""
+
+    left = 0
+
+    def delete_unless_changed(self, container: Container, item: Any) -> None:
+        if not self.left:
+            raise OSError("died")
+        self.left -= 1
+        super().delete_unless_changed(container, item)
+
+
+@pytest.mark.parametrize("deleted", [0, 1, 20, 39, 40])
+def test_an_older_version_of_a_log_is_never_the_one_that_is_left(tmp_path: Path, deleted: int) -> None:
+    app = app_over(tmp_path, "day")
+    for number in range(40):
+        rows = [actions("again", 50 - number), actions(f"run-{number}")]
+        put(app.staging, f"{number:02d}{ARROW}", written(rows))
+    blobs = MortalBlobs(tmp_path)
+    blobs.left = deleted
+    dying = replace(app.publisher, staging=Staging(cast("Blobs", blobs)))
+    with pytest.raises(OSError, match="died") if deleted < 40 else nullcontext():
+        dying.publish(PLACE)
+    app.publisher.publish(PLACE)
+    content = app.storage.blobs.get(Container.POWERBI, f"{PLACE.folder}part-0.parquet")
+    assert read_rows(FACT_FLOW_ACTION, io.BytesIO(content)).column("session_id").to_pylist().count("again") == 11
+    assert app.staging.waiting_for(PLACE) == []
+
+
+def test_files_are_deleted_in_their_order_only_where_one_log_is_in_several() -> None:
+    rule, one, other = RULES[FACT_FLOW_ACTION.name], actions("one"), actions("other")
+    for files, expected in (
+        ([[one], [other]], False),
+        ([[one, other]], False),
+        ([[one], [other], [one]], True),
+        ([[other, one, one]], True),
+    ):
+        sets = SetsSeen(rule)
+        for held in files:
+            sets.add(held, together(rule, held))
+        assert sets.repeated is expected
+    runs = SetsSeen(RULES[FACT_FLOW_SESSION.name])
+    run = rows_of(FACT_FLOW_SESSION, [{"session_id": "one"}])
+    runs.add([run, run], together(runs.rule, [run, run]))
+    assert not runs.repeated
