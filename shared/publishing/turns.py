@@ -22,7 +22,7 @@ class Turns:
     Who waits looks every `look_s` seconds after its lease, which runs out sooner than the longest wait.
     """
 
-    def __init__(self, longest_wait_s: float = 120.0, look_s: float = 5.0) -> None:
+    def __init__(self, longest_wait_s: float = 300.0, look_s: float = 5.0) -> None:
         self._lock = threading.Lock()
         self._longest_wait_s = longest_wait_s
         self._look_s = look_s
