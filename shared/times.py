@@ -41,7 +41,8 @@ def _as_utc(instant: datetime) -> datetime:
 
 
 def to_millisecond(instant: datetime) -> datetime:
-    return instant.replace(microsecond=instant.microsecond // 1000 * 1000)
+    beyond = instant.microsecond % 1000
+    return instant.replace(microsecond=instant.microsecond - beyond) if beyond else instant
 
 
 def iso_utc(instant: datetime) -> str:

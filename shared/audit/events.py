@@ -370,9 +370,9 @@ def _details(record: _Record, row: Mapping[str, Any]) -> str | None:
     """Everything that no column holds, under its own name, as JSON text."""
     held = set(row.values())
     rest = _untold(record.members, held)
-    if properties := _untold(record.properties, held):
+    if record.properties and (properties := _untold(record.properties, held)):
         rest["PropertyCollection"] = properties
-    if _untold(record.additional, held):
+    if record.additional and _untold(record.additional, held):
         rest["AdditionalInfo"] = record.additional_info
     return _encode(rest).decode() if rest else None
 
