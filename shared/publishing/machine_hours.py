@@ -56,11 +56,10 @@ def active_days(runs: Iterable[pa.Table]) -> set[date]:
     """UTC days in which finished runs were active."""
     found: set[date] = set()
     for rows in runs:
-        counted = _counted(rows).select(["started_utc", "completed_utc"])
-        spans = {
-            (_utc(row["started_utc"]).date(), _utc(row["completed_utc"]).date()) for row in counted.to_pylist()
-        }
-        for first, last in spans:
+        counted = _counted(rows)
+        days = {name: counted.column(name).cast(pa.date32()) for name in ("started_utc", "completed_utc")}
+        for span in pa.table(days).group_by(list(days)).aggregate([]).to_pylist():
+            first, last = span["started_utc"], span["completed_utc"]
             found.update(first + timedelta(days=number) for number in range((last - first).days + 1))
     return found
 
