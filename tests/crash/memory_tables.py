@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import count, islice
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from crash.wire import Answer, Call, call_of
 
@@ -97,7 +97,7 @@ class MemoryTables:
 
     def _query(self, call: Call, table: str) -> Answer:
         match = compiled(call.query["$filter"]) if call.query.get("$filter") else (lambda _: True)
-        after = (call.query.get("NextPartitionKey", ""), call.query.get("NextRowKey", ""))
+        after = (unquote(call.query.get("NextPartitionKey", "")), unquote(call.query.get("NextRowKey", "")))
         most = min(MOST_LISTED, int(call.query.get("$top", MOST_LISTED)))
         entities, keys = self.tables[table], self._keys(table)
         found = list(

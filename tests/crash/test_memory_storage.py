@@ -240,6 +240,11 @@ def queries(table: Any) -> Iterator[Any]:
         "PartitionKey eq 'p'", results_per_page=2, select=["PartitionKey", "RowKey"]
     ).by_page()
     yield [[shown(found) for found in page] for page in pages]
+    odd = "o$d%24d ü"
+    for row in ("1$a", "1%24b", "2'c", "3 d&e=f", "4+g"):
+        table.create_entity({"PartitionKey": odd, "RowKey": row})
+    pages = table.query_entities("PartitionKey eq @odd", parameters={"odd": odd}, results_per_page=1).by_page()
+    yield [[shown(found) for found in page] for page in pages]
 
 
 def entity(row: str, **more: Any) -> dict[str, Any]:

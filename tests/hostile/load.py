@@ -132,8 +132,10 @@ class Load:
             working = [pool.submit(self._one_by_one, queue) for _ in range(self.at_once)]
             while wait(working, SAMPLED_S).not_done:
                 yield self.lot(str(queue))
-        yield self.lot(str(queue))
-        return sum(one.result() for one in working)
+        worked = sum(one.result() for one in working)
+        if worked:
+            yield self.lot(str(queue))
+        return worked
 
     def _one_by_one(self, queue: Queue) -> int:
         worked = 0
