@@ -38,7 +38,6 @@ from shared.settings import load_settings  # noqa: E402
 from shared.state.names import Queue  # noqa: E402
 
 AT_ONCE = 12  # messages in work at a time: `batchSize` and `newBatchThreshold` of host.json
-LOT = 32
 MOST_DEQUEUES = 5
 ROUNDS = 60
 PAUSE_S = 0.5
@@ -98,7 +97,7 @@ class Load:
         return self._timer(function)
 
     def work_off(self, queue: Queue) -> None:
-        while self._one_lot(queue):
+        for _ in self._messages(queue):
             pass
 
     @contextmanager
@@ -111,7 +110,7 @@ class Load:
                 work()
 
         works = [partial(self._attempt, timer) for timer in timers] + [
-            partial(self._one_lot, one) for one in Queue
+            partial(self.work_off, one) for one in Queue
         ]
         with ThreadPoolExecutor(len(works)) as pool:
             done = [pool.submit(again_and_again, work) for work in works]
@@ -139,21 +138,15 @@ class Load:
 
     def _one_by_one(self, queue: Queue) -> int:
         worked = 0
-        while messages := self._received(queue, 1):
-            self._settle(queue, *messages)
+        while message := self._received(queue):
+            self._settle(queue, message)
             worked += 1
         return worked
 
-    def _one_lot(self, queue: Queue) -> int:
-        messages = self._received(queue, LOT)
-        with ThreadPoolExecutor(self.at_once) as pool:
-            list(pool.map(partial(self._settle, queue), messages))
-        return len(messages)
-
-    def _received(self, queue: Queue, most: int) -> list[QueueMessage]:
+    def _received(self, queue: Queue) -> QueueMessage | None:
         with suppress(ResourceNotFoundError):  # it is there as soon as the app has come as far
-            return list(self._queues[queue].receive_messages(max_messages=most, visibility_timeout=HIDDEN_S))
-        return []
+            return self._queues[queue].receive_message(visibility_timeout=HIDDEN_S)
+        return None
 
     def _settle(self, queue: Queue, message: QueueMessage) -> None:
         """As the host does with a message after its function; only that it is seen again at once."""

@@ -1,4 +1,4 @@
-"""A tenant in another process, so that what is measured in a process is the app's alone."""
+"""Programs in other processes, a tenant above all, so that what is measured in a process is the app's alone."""
 
 from __future__ import annotations
 
@@ -22,8 +22,15 @@ def tenant_of_its_own(sizes: Mapping[str, int]) -> Iterator[dict[str, Any]]:
     anchor = (datetime.now(UTC) - timedelta(hours=26)).isoformat()
     given = {**sizes, "history-days": 1, "live-s": 0, "anchor": anchor}
     arguments = [text for name, value in given.items() for text in (f"--{name}", str(value))]
+    with first_line_of("-m", "local.tenant", *arguments) as told:
+        yield json.loads(told)
+
+
+@contextmanager
+def first_line_of(*arguments: str) -> Iterator[str]:
+    """What a Python program says first, which then runs until the block ends and closes its standard input."""
     with subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-m", "local.tenant", *arguments],
+        [sys.executable, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -32,6 +39,6 @@ def tenant_of_its_own(sizes: Mapping[str, int]) -> Iterator[dict[str, Any]]:
         assert process.stdin
         assert process.stdout
         try:
-            yield json.loads(process.stdout.readline())
+            yield process.stdout.readline()
         finally:
             process.stdin.close()

@@ -7,7 +7,6 @@ python tests/hostile/storage_server.py   prints a connection string and ends wit
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -17,12 +16,13 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-sys.path[:0] = [str(folder) for folder in Path(__file__).resolve().parents[1:3]]
+sys.path[:0] = [str(folder) for folder in Path(__file__).resolve().parents[:3]]
 
 from crash.memory_blobs import MemoryBlobs  # noqa: E402 - the path comes first
 from crash.memory_queues import MemoryQueues  # noqa: E402
 from crash.memory_tables import MemoryTables  # noqa: E402
 from crash.wire import ACCOUNT, KEY, Answer, Handler, call_of  # noqa: E402
+from processes import first_line_of  # noqa: E402
 
 ONE_AT_A_TIME = threading.Lock()
 
@@ -61,15 +61,8 @@ class _Requests(BaseHTTPRequestHandler):
 @contextmanager
 def storage_of_its_own() -> Iterator[str]:
     """The connection string of a storage account in another process."""
-    with subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin
-        assert process.stdout
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.stdin.close()
+    with first_line_of(__file__) as told:
+        yield told.strip()
 
 
 def main() -> None:
