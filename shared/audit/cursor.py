@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from shared.audit.feed import ContentBlob
 from shared.intervals import Interval
 
 CURSOR = "auditcontent"
@@ -27,9 +28,9 @@ LONGEST_SILENCE = timedelta(days=3)
 class FeedCursor:
     """Everything that became available before `watermark` has been listed, and entered in the ledger.
 
-    `enabled_utc` is when the feed was last listed, so that its subscription was on; `started_utc` when a start
-    was last tried; `newest_utc` when the newest blob that was ever listed became available; `off_utc` when the
-    subscription was last off by two answers of the service, for one may be wrong.
+    `enabled_utc` is when the feed was last listed, or brought a blob, so that its subscription was on; `started_utc`
+    when a start was last tried; `newest_utc` when the newest blob that was ever listed became available; `off_utc`
+    when the subscription was last off by two answers of the service, for one may be wrong.
     """
 
     watermark: datetime | None = None
@@ -57,6 +58,16 @@ class FeedCursor:
         if self.enabled_utc and self.off_utc and self.off_utc > self.enabled_utc:
             return Interval(self.enabled_utc, self.off_utc)
         return None
+
+    def on_until(self, blobs: Iterable[ContentBlob], known: datetime | None) -> datetime | None:
+        """`known`, or when the newest of some blobs became available before the subscription was found to be off.
+
+        The lapse that is not yet told begins no earlier: without a subscription nothing becomes available.
+        """
+        if not self.lapse:
+            return known
+        before = (blob.created for blob in blobs if blob.created <= self.lapse.end)
+        return max((*before, *([known] if known else [])), default=None)
 
     def silent_since(self, first: datetime) -> datetime | None:
         """Since when the feed had shown no new blob when it was last listed, if that is no longer usual.

@@ -53,6 +53,10 @@ class Subscriptions:
     def is_enabled(self, content_type: str) -> bool:
         return self.status.get(content_type) == ENABLED
 
+    def is_disabled(self, content_type: str) -> bool:
+        """Whether the list says so; an entry without a status says nothing."""
+        return self.status.get(content_type, ENABLED) not in (ENABLED, "")
+
     def exists(self, content_type: str) -> bool:
         return content_type in self.status
 
@@ -79,10 +83,14 @@ class ActivityFeed:
     def subscribe(self, content_type: str, deadline: Deadline) -> bool:
         """Start a subscription and return whether it was off; one that is on already (AF20024) is fine.
 
-        The service wants 15 minutes between two starts (Management Activity API reference).
+        The service wants 15 minutes between two starts (Management Activity API reference). A start is sent once:
+        to a second one a service that has heard the first would say that it is on already.
+
+        Raises:
+            Unreachable: there was no answer; it may be on now.
         """
         url = self._url("subscriptions/start", contentType=content_type)
-        reply = self.api.send(Request("POST", url, {"Content-Length": "0"}, deadline))
+        reply = self.api.send(Request("POST", url, {"Content-Length": "0"}, deadline, is_sent_once=True))
         return reply.status == HTTPStatus.OK
 
     def listing(self, content_type: str, window: Interval, deadline: Deadline) -> Iterator[list[ContentBlob]]:

@@ -14,7 +14,7 @@ from shared.audit.feed import ContentBlob, OddEntries, Subscriptions
 from shared.audit.replay import replay
 from shared.audit.searching import backfill, search_months
 from shared.clock import Deadline
-from shared.errors import Defer, Skip, Stop
+from shared.errors import Defer, Skip, Stop, Unreachable
 from shared.functions.sources import Work, each_source
 from shared.intervals import Interval, pieces
 from shared.net.api import NotSubscribed, StartAgain
@@ -93,25 +93,29 @@ class _Poll:
                 self._start(again)
 
     def _start(self, seen: Subscriptions) -> None:
-        """Start it; a lapse is what two answers tell of: two of list and listing, or one and that of the start.
+        """Start it; that it was off is noted before, for the answer of the start may be lost.
 
-        It is noted before the start, whose answer may be lost. That it is on already tells of such a start, unless
-        the list only lacked the subscription for once.
+        A lapse is what two answers tell of: two of the list, or that of the start. Where the start says that the
+        subscription is on, it is no lapse, unless the list says twice that it is disabled: then somebody was
+        quicker. A start that fails tells nothing, and the list may be behind.
         """
-        known, may_start = self.cursor, self.cursor.may_start(self.now)
-        self._save(
-            replace(
-                known,
-                started_utc=self.now if may_start else known.started_utc,
-                off_utc=known.off_utc if seen.is_enabled(self.content_type) else self.now,
-            )
-        )
-        if not may_start:
+        known = self.cursor
+        if not known.may_start(self.now):
+            if seen.is_disabled(self.content_type) or not seen.exists(self.content_type):
+                self._save(replace(known, off_utc=self.now))
             return
-        if self.feed.subscribe(self.content_type, self.deadline):
+        self._save(replace(known, started_utc=self.now, off_utc=self.now))
+        try:
+            was_off = self.feed.subscribe(self.content_type, self.deadline)
+        except Unreachable:
+            raise
+        except (Stop, Defer, Skip):
+            if seen.is_enabled(self.content_type):
+                self._save(replace(self.cursor, off_utc=known.off_utc))
+            raise
+        if was_off:
             log.warning("The subscription to %s was not enabled and has been started", self.content_type)
-            self._save(replace(self.cursor, off_utc=self.now))
-        elif not seen.exists(self.content_type):
+        elif not seen.is_disabled(self.content_type):
             self._save(replace(self.cursor, off_utc=known.off_utc))
 
     def _list(self) -> None:
@@ -141,24 +145,32 @@ class _Poll:
                 problem = error
         if problem:
             raise problem
+        self._tell_lapse()
 
     def _list_window(self, window: Interval, *, moves: bool) -> None:
-        """Enter every page into the ledger, and move the watermark after the last, if it may."""
-        newest = self.cursor.newest_utc
+        """Enter every page into the ledger, and move the watermark after the last, if it may.
+
+        It never moves beyond this machine's time: the service's may be ahead for once, and what becomes available
+        until then would not be listed.
+        """
+        newest, enabled = self.cursor.newest_utc, self.now
+        if self.cursor.lapse:
+            enabled = self.cursor.enabled_utc
         for page in self.feed.listing(self.content_type, window, self.deadline):
             self.app.ledger.add(page, self.app.clock.now())
-            newest = _newest(newest, page)
-        self._tell_lapse()
+            newest, enabled = _newest(newest, page), self.cursor.on_until(page, enabled)
         if not moves:
             return
-        watermark = max(window.end, self.cursor.watermark or window.end)
-        self._save(replace(self.cursor, watermark=watermark, enabled_utc=self.now, newest_utc=newest))
+        listed = min(window.end, self.app.clock.now())
+        watermark = max(listed, self.cursor.watermark or listed)
+        self._save(replace(self.cursor, watermark=watermark, enabled_utc=enabled, newest_utc=newest))
 
     def _tell_lapse(self) -> None:
         """What happens while there is no subscription can never be fetched (API reference): a gap."""
         if lapse := self.cursor.lapse:
             reason = "The subscription was disabled at the service; it has been started again."
             self._note_gap(lapse, SUBSCRIPTION_DISABLED, reason)
+            self._save(replace(self.cursor, enabled_utc=self.now))
 
     def _note_gap(self, missing: Interval, kind: str, reason: str) -> None:
         self.app.journal.lost(

@@ -106,11 +106,11 @@ class Api:
             elif rule.act is Act.THROTTLE:
                 self.cooldown.extend(self._pause_s(after_s, throttled))
                 throttled += 1
-            elif rule.act is Act.RETRY and failures < ATTEMPTS - 1:
+            elif rule.act is Act.RETRY and failures < ATTEMPTS - 1 and not request.is_sent_once:
                 self._back_off(request.deadline, fault, failures, after_s)
                 failures += 1
             else:
-                raise self._error(rule, fault)
+                raise self._error(rule, fault, failures + 1)
 
     def _check_origin(self, url: str) -> None:
         """Refuse to send a token anywhere but to the origin that it was issued for."""
@@ -164,11 +164,11 @@ class Api:
         wait_s = longest_s * self.jitter() if after_s is None else after_s
         self._wait(wait_s, deadline, Defer if fault.status else Unreachable, str(fault))
 
-    def _error(self, rule: Rule, fault: Fault) -> Exception:
+    def _error(self, rule: Rule, fault: Fault, attempts: int) -> Exception:
         text = f"{self.policy.service} at {self.origin}: {fault}"
         if rule.act is Act.RETRY:
             error = Defer if fault.status else Unreachable
-            return error(f"{text} (after {ATTEMPTS} attempts)", LONGEST_BACKOFF_S)
+            return error(f"{text} (after {attempts} attempt{'s' * (attempts > 1)})", LONGEST_BACKOFF_S)
         if rule.act is Act.SKIP:
             return Missing(text, fault.code)
         if rule.act is Act.RESTART:

@@ -34,7 +34,10 @@ class NetworkError(FlowtrailError):
 
 @dataclass(frozen=True)
 class Request:
-    """`max_bytes` bounds the decompressed body, so that no server can fill the memory."""
+    """`max_bytes` bounds the decompressed body, so that no server can fill the memory.
+
+    What `is_sent_once` is not sent again where it failed, for it may have been done.
+    """
 
     method: str
     url: str
@@ -42,6 +45,7 @@ class Request:
     deadline: Deadline
     body: bytes = b""
     max_bytes: int = 64 * MEBIBYTE
+    is_sent_once: bool = False
 
 
 @dataclass(frozen=True)

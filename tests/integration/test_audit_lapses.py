@@ -7,6 +7,7 @@ import logging
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from email.utils import format_datetime
 from itertools import pairwise
 
 import pytest
@@ -289,3 +290,62 @@ def test_an_odd_entry_keeps_nothing_behind_it_waiting(account: str) -> None:
         day = ANCHOR.date()
         assert len(list(stage.app.ledger.between(CONTENT_TYPE, day - timedelta(days=9), day))) == 3
         assert collected(stage) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("listed_as", ["absent", "enabled"])
+def test_a_lapse_is_told_though_no_answer_to_the_start_comes_through(account: str, listed_as: str) -> None:
+    """The service has heard the start; to a second one it would say that the subscription is on already."""
+    with on_stage(world_of(a_blob(1)), account) as stage:
+        collected(stage)
+        stage.tenant.disable_subscription(CONTENT_TYPE)
+        stage.clock.advance(hours=1)
+        on = [{"contentType": CONTENT_TYPE, "status": "enabled"}] if listed_as == "enabled" else []
+        listed = Fault("activity", path_contains="subscriptions/list", times=2, status=200, body=json.dumps(on).encode())
+        stage.tenant.faults.add(listed)
+        stage.tenant.faults.add(Fault("activity", path_contains=START, times=1, wrong_length=9))
+        for _ in range(4):
+            with suppress(SourcesFailed):
+                stage.run("poll_audit_content")
+            stage.clock.advance(minutes=15)
+        assert starts(stage) == 1
+        assert [gap.kind for gap in gaps(stage)] == ["subscription disabled"]
+
+
+def test_a_list_without_a_status_is_no_lapse_where_the_start_says_that_it_is_on(account: str) -> None:
+    with on_stage(world_of(a_blob(1)), account) as stage:
+        odd = json.dumps([{"contentType": CONTENT_TYPE, "webhook": None}]).encode()
+        stage.tenant.faults.add(
+            Fault("activity", path_contains="subscriptions/list", times=None, status=200, body=odd)
+        )
+        for _ in range(5):
+            stage.run("poll_audit_content")
+            stage.clock.advance(minutes=10)
+        assert collected(stage) == ["1"]
+        assert not gaps(stage)
+
+
+def test_a_lapse_begins_behind_the_last_blob_that_became_available(account: str) -> None:
+    """The app was down for three days; its subscription was on for most of them."""
+    during = [a_blob(number, created=ANCHOR + timedelta(hours=12 * number)) for number in range(1, 6)]
+    with on_stage(world_of(*during), account) as stage:
+        stage.run("poll_audit_content")
+        stage.clock.advance(hours=70)
+        stage.tenant.disable_subscription(CONTENT_TYPE)
+        stage.clock.advance(hours=2)
+        for _ in range(3):
+            stage.run("poll_audit_content")
+            stage.clock.advance(minutes=15)
+        assert collected(stage) == ["1", "2", "3", "4", "5"]
+        (gap,) = gaps(stage)
+        assert abs(gap.from_utc - during[-1].created) < A_MOMENT
+        assert abs(gap.to_utc - (ANCHOR + timedelta(hours=72))) < A_MOMENT
+
+
+def test_a_service_whose_clock_is_ahead_for_once_leaves_no_hole(account: str) -> None:
+    between = a_blob(2, created=ANCHOR + timedelta(hours=2))
+    with on_stage(world_of(a_blob(1), between), account) as stage:
+        ahead = {"Date": format_datetime(stage.clock.at + timedelta(hours=20), usegmt=True)}
+        stage.tenant.faults.add(Fault("activity", path_contains="subscriptions/list", headers=ahead))
+        assert collected(stage) == ["1"]
+        stage.clock.advance(hours=3)
+        assert collected(stage) == ["1", "2"]
