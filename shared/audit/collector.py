@@ -24,7 +24,7 @@ from shared.errors import Defer, FlowtrailError, Skip, Stop, Throttled, Unreadab
 from shared.publishing.parquet import rows_of
 from shared.publishing.staging import Destination
 from shared.schema import FACT_AUDIT_EVENT
-from shared.state.journal import BLOB_LOST, Gap
+from shared.state.journal import BLOB_LOST, RECORDS_UNREADABLE, Gap
 from shared.state.ledger import BlobStatus, LedgerEntry, earliest_day, row_of
 from shared.state.names import Container
 from shared.threads import InvocationThreads
@@ -36,12 +36,14 @@ if TYPE_CHECKING:
 log = logging.getLogger("flowtrail")
 
 THREADS = 12
-IN_FLIGHT = 3 * THREADS
+"""Of all content types together."""
+IN_FLIGHT_PER_THREAD = 3
 BLOBS_PER_BATCH = 48
 ROWS_PER_BATCH = 20_000
 RESERVE_S = 60.0
-MOST_REFUSALS = 2 * THREADS
+MOST_REFUSALS = 20 * THREADS
 MOST_NAMES = 12
+UNREADABLE = "unreadable/audit"
 LONGEST_NAME = 100
 LONGEST_COLLECTION = timedelta(hours=1)
 
@@ -82,14 +84,15 @@ class Collector:
             Stop: the service refuses blobs to this identity; those that it gives are done.
         """
         self.server_time = server_time
-        with InvocationThreads(THREADS) as pool:
-            for batch in _batches(self._fetch_all(pool)):
+        threads = max(2, THREADS // len(self.app.settings.audit_content_types))
+        with InvocationThreads(threads) as pool:
+            for batch in _batches(self._fetch_all(pool, IN_FLIGHT_PER_THREAD * threads)):
                 self._keep(batch)
         self._tell_counts()
         if self.refusal is not None:
             raise self.refusal
 
-    def _fetch_all(self, pool: InvocationThreads) -> Iterator[Fetched]:
+    def _fetch_all(self, pool: InvocationThreads, most_in_flight: int) -> Iterator[Fetched]:
         """Blobs as they come, a bounded number of them under way; a slow one keeps no other one waiting."""
         running: set[Future[Fetched | None]] = set()
         due = self._due()
@@ -100,7 +103,7 @@ class Collector:
                     self.tally.waits(left.listed_utc)
                 break
             running.add(pool.submit(self._fetch, entry))
-            if len(running) >= IN_FLIGHT:
+            if len(running) >= most_in_flight:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 yield from _results(done)
         while running:
@@ -141,11 +144,11 @@ class Collector:
         try:
             reading = read_blob(body, entry.blob, self.app.settings.audit_workloads, self.app.clock.now())
         except Unreadable as error:
-            put_raw(self.app, entry.blob, "unreadable/audit", body)
+            put_raw(self.app, entry.blob, UNREADABLE, body)
             self._failed(entry, error)
         except Exception as error:
             log.exception("Content blob %s can't be read", entry.content_id)
-            put_raw(self.app, entry.blob, "unreadable/audit", body)
+            put_raw(self.app, entry.blob, UNREADABLE, body)
             self._failed(entry, Unreadable(f"{type(error).__name__}: {error}"))
         else:
             keep_raw(self.app, entry.blob, reading, body)
@@ -171,6 +174,9 @@ class Collector:
     def _keep(self, batch: Sequence[Fetched]) -> None:
         """Stage the rows of a batch, one file for each day of events, then call its blobs done."""
         rows = [row for fetched in batch for row in fetched.rows]
+        for fetched in batch:
+            if fetched.entry.records_failed:
+                _note_unreadable(self.app, fetched.entry)
         stage_events(self.app, rows, [fetched.entry.content_id for fetched in batch])
         self.app.ledger.done([fetched.entry for fetched in batch])
         for fetched in batch:
@@ -194,10 +200,11 @@ class Collector:
     def _refused(self, entry: LedgerEntry, error: Stop) -> None:
         """The service, or the app, refuses a blob for what an administrator must change.
 
-        If it is this blob alone, the others go on; if it is all of them, it makes no sense to go on asking.
+        If it is this blob alone, the others go on; if it is all of them, it makes no sense to go on asking. Blobs
+        that were refused before say nothing new: they come first, and must not keep the others waiting.
         """
         self.refusal = error
-        self.refusals += 1
+        self.refusals += entry.attempts == 0
         if self.refusals >= MOST_REFUSALS:
             self.halted.set()
         self._failed(entry, error)
@@ -216,12 +223,24 @@ class Collector:
 
 def note_lost(app: App, entry: LedgerEntry, reason: str) -> None:
     """Tell a content blob that can't be had any more as a gap."""
+    _note(app, entry, BLOB_LOST, reason)
+
+
+def _note_unreadable(app: App, entry: LedgerEntry) -> None:
+    """Tell that some records of a blob are in no row, but lie where nothing of them is lost."""
+    reason = (
+        f"{entry.records_failed} of its {entry.records} records can't be read; they lie under {UNREADABLE} in raw."
+    )
+    _note(app, entry, RECORDS_UNREADABLE, reason)
+
+
+def _note(app: App, entry: LedgerEntry, kind: str, reason: str) -> None:
     app.journal.lost(
         Gap(
             source=entry.content_type,
             from_utc=collected_from(entry),
             to_utc=entry.created_utc,
-            kind=BLOB_LOST,
+            kind=kind,
             subject=entry.content_id,
             reason=reason,
             noticed_utc=app.clock.now(),
@@ -244,7 +263,7 @@ def keep_raw(app: App, blob: ContentBlob, reading: Reading, body: bytes) -> None
         put_raw(app, blob, "audit", as_array(reading.kept))
     if reading.failed:
         log.error("%d records of content blob %s can't be read", len(reading.failed), blob.content_id)
-        put_raw(app, blob, "unreadable/audit", b"\n".join(reading.failed))
+        put_raw(app, blob, UNREADABLE, b"\n".join(reading.failed))
 
 
 def put_raw(app: App, blob: ContentBlob, folder: str, body: bytes) -> None:

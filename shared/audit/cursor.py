@@ -28,9 +28,9 @@ LONGEST_SILENCE = timedelta(days=3)
 class FeedCursor:
     """Everything that became available before `watermark` has been listed, and entered in the ledger.
 
-    `enabled_utc` is when the feed was last listed, or brought a blob, so that its subscription was on; `started_utc`
-    when a start was last tried; `newest_utc` when the newest blob that was ever listed became available; `off_utc`
-    when the subscription was last off by two answers of the service, for one may be wrong.
+    `enabled_utc` is when the feed was last listed, or brought a blob, so that its subscription was on;
+    `started_utc` when a start was last tried; `newest_utc` when the newest blob that was ever listed became
+    available; `off_utc` when the subscription was last off by two answers of the service, for one may be wrong.
     """
 
     watermark: datetime | None = None

@@ -83,8 +83,8 @@ class ActivityFeed:
     def subscribe(self, content_type: str, deadline: Deadline) -> bool:
         """Start a subscription and return whether it was off; one that is on already (AF20024) is fine.
 
-        The service wants 15 minutes between two starts (Management Activity API reference). A start is sent once:
-        to a second one a service that has heard the first would say that it is on already.
+        The service wants 15 minutes between two starts (Management Activity API reference). One without an answer
+        is not sent again: a service that has heard it would say that the subscription is on already.
 
         Raises:
             Unreachable: there was no answer; it may be on now.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 
 from shared.app import App
@@ -18,7 +18,7 @@ from shared.functions.reconcile_runs import reconcile_runs
 from shared.functions.redrive import redrives
 from shared.functions.sources import each_source
 from shared.intervals import pieces
-from shared.net.api import NotSubscribed
+from shared.net.api import NotSubscribed, StartAgain
 from shared.state.ledger import BlobStatus, earliest_day
 from shared.tally import Tally
 
@@ -26,7 +26,9 @@ log = logging.getLogger("flowtrail")
 
 FUNCTION = "reconcile"
 DEADLINE_S = 480.0
-LOOKED_BACK = timedelta(days=90)
+MOST_STARTS = 3
+LOOKED_BACK = timedelta(days=30)
+GIVEN_UP = "auditgivenup"
 
 
 def run(app: App) -> dict[str, int]:
@@ -45,8 +47,20 @@ def run(app: App) -> dict[str, int]:
 
 
 def list_again(app: App, content_type: str, deadline: Deadline, tally: Tally) -> None:
-    """List all seven days once more: a blob that was listed late enters the ledger now, and is counted."""
+    """List all seven days once more: a blob that was listed late enters the ledger now, and is counted.
+
+    A listing that the service breaks off starts again, by the service's time of then.
+    """
     give_up_expired(app, content_type)
+    for _ in range(MOST_STARTS - 1):
+        try:
+            return _list_all(app, content_type, deadline, tally)
+        except StartAgain as error:
+            log.warning("The listing of %s starts again: %s", content_type, error)
+    return _list_all(app, content_type, deadline, tally)
+
+
+def _list_all(app: App, content_type: str, deadline: Deadline, tally: Tally) -> None:
     feed = app.activity_feed
     whole = all_seven_days(feed.subscriptions(deadline).server_time)
     listed_until = read_feed_cursor(app.checkpoints.load(FEED_CURSOR, content_type).values).watermark
@@ -75,9 +89,16 @@ def list_again(app: App, content_type: str, deadline: Deadline, tally: Tally) ->
 
 
 def give_up_expired(app: App, content_type: str) -> None:
-    """Call blobs lost that were listed and never fetched, and that nobody asks for any more."""
+    """Call blobs lost that were listed and never fetched, and that nobody asks for any more.
+
+    Nothing enters days that are that old, so that few of those that were looked at are looked at again.
+    """
     until = earliest_day(app.clock.now())
-    for entry in app.ledger.pending(content_type, until - LOOKED_BACK, until):
+    place = app.checkpoints.load(GIVEN_UP, content_type)
+    looked_at: datetime | None = place.values.get("until_utc")
+    since = (looked_at - LOOKED_BACK).date() if looked_at else date.min
+    for entry in app.ledger.pending(content_type, since, until):
         reason = entry.last_error or "It was listed, and expired before it could be fetched."
         note_lost(app, entry, reason)
         app.ledger.failed(replace(entry, status=BlobStatus.LOST, last_error=reason))
+    app.checkpoints.save(place, {"until_utc": datetime.combine(until, time(), UTC)})

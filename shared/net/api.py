@@ -106,7 +106,7 @@ class Api:
             elif rule.act is Act.THROTTLE:
                 self.cooldown.extend(self._pause_s(after_s, throttled))
                 throttled += 1
-            elif rule.act is Act.RETRY and failures < ATTEMPTS - 1 and not request.is_sent_once:
+            elif rule.act is Act.RETRY and failures < ATTEMPTS - 1 and (fault.status or not request.is_sent_once):
                 self._back_off(request.deadline, fault, failures, after_s)
                 failures += 1
             else:

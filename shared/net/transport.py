@@ -36,7 +36,7 @@ class NetworkError(FlowtrailError):
 class Request:
     """`max_bytes` bounds the decompressed body, so that no server can fill the memory.
 
-    What `is_sent_once` is not sent again where it failed, for it may have been done.
+    What `is_sent_once` is not sent again where no answer came, for it may have been done.
     """
 
     method: str

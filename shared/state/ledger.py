@@ -33,6 +33,8 @@ class BlobStatus(StrEnum):
 class LedgerEntry:
     """A content blob and what became of it.
 
+    `misses` are the answers that there is no such blob, and bodies that can't be understood, the first at
+    `missed_utc`.
     `dropped` and `unknown` are JSON: records left out by workload, and operations in no group, with their counts.
     """
 
@@ -46,6 +48,8 @@ class LedgerEntry:
     attempts: int = 0
     last_error: str | None = None
     retry_utc: datetime | None = None
+    misses: int | None = None
+    missed_utc: datetime | None = None
     done_utc: datetime | None = None
     records: int | None = None
     records_kept: int | None = None

@@ -198,6 +198,47 @@ def test_what_is_not_found_after_a_day_is_lost(account: str) -> None:
         assert [gap.subject for gap in stage.app.journal.gaps()] == [blob.content_id]
 
 
+def test_a_day_without_answers_is_no_day_of_not_finding(account: str) -> None:
+    with staged(account, BLOB) as stage:
+        blob = stage.tenant.world.blobs[0]
+        one = blob.content_id[:23]
+        stage.tenant.faults.add(Fault("activity", path_contains=one, times=None, status=503))
+        for _ in range(9):
+            stage.run("poll_audit_content")
+            stage.clock.advance(hours=3)
+        stage.tenant.faults.clear()
+        stage.tenant.faults.add(answer("af20050", BLOB, contains=one))
+        stage.run("poll_audit_content")
+        assert states(stage) == {"pending": 1, "done": 2}
+        comes_in_the_end(stage)
+
+
+@pytest.mark.parametrize("code", ["af20022", "af20023"])
+def test_a_blob_refused_for_want_of_a_subscription_is_not_given_up(account: str, code: str) -> None:
+    with staged(account, BLOB) as stage:
+        stage.tenant.faults.add(answer(code, BLOB))
+        for _ in range(10):
+            stage.run("poll_audit_content")
+            stage.clock.advance(hours=4)
+        assert states(stage) == {"pending": 3}
+        assert not list(stage.app.journal.gaps())
+        comes_in_the_end(stage)
+
+
+def test_many_blobs_that_are_refused_keep_no_other_one_waiting_for_long(account: str) -> None:
+    """Those that were refused come first again and again."""
+    with staged(account, BLOB) as stage:
+        earlier = ANCHOR - timedelta(hours=2)
+        refused = [a_blob(number, created=earlier) for number in range(300)]
+        stage.tenant.world = world_of(*refused, a_blob(1), a_blob(2))
+        stage.tenant.faults.add(answer("af20002", BLOB, contains=f"/audit/{earlier:%Y%m%d%H%M%S}"))
+        for _ in range(3):
+            with suppress(SourcesFailed):
+                stage.run("poll_audit_content")
+            stage.clock.advance(minutes=15)
+        assert states(stage) == {"pending": 300, "done": 2}
+
+
 @pytest.mark.parametrize("place", [CONTENT, BLOB])
 def test_an_answer_without_a_code_loses_nothing(account: str, place: str) -> None:
     with staged(account, place) as stage:

@@ -280,6 +280,48 @@ def test_blobs_that_were_listed_and_never_fetched_become_gaps(account: str) -> N
         assert [gap for gap in gaps(stage) if gap.kind == "content blob lost"] == lost
 
 
+def test_what_waited_for_a_year_becomes_a_gap_too(account: str) -> None:
+    with on_stage(world_of(a_blob(1)), account) as stage:
+        stage.tenant.faults.add(Fault("activity", path_contains="/audit/", times=None, status=503))
+        stage.run("poll_audit_content")
+        stage.clock.advance(days=365)
+        with suppress(SourcesFailed):
+            stage.run("reconcile")
+        assert [gap.subject for gap in gaps(stage) if gap.kind == "content blob lost"] == [a_blob(1).content_id]
+
+
+@pytest.mark.parametrize("code", ["AF20030", "AF20031", "AF20055"])
+def test_the_daily_listing_starts_again_where_the_service_breaks_it_off(account: str, code: str) -> None:
+    late = a_blob(2, created=ANCHOR - timedelta(hours=5), listed=ANCHOR + timedelta(hours=1))
+    with on_stage(world_of(a_blob(1), late), account) as stage:
+        assert collected(stage) == ["1"]
+        stage.clock.advance(hours=4)
+        broken = json.dumps({"error": {"code": code, "message": "made up"}}).encode()
+        listing = Fault("activity", path_contains="subscriptions/content", times=2, status=400, body=broken)
+        stage.tenant.faults.add(listing)
+        stage.run("reconcile")
+        assert states(stage) == {"done": 1, "pending": 1}
+
+
+def test_a_record_that_cannot_be_read_is_a_gap_and_costs_no_other(account: str) -> None:
+    blob = a_blob(1, an_event(1), an_event(2))
+    with on_stage(world_of(blob), account) as stage:
+        broken = Fault(
+            "activity",
+            path_contains="/audit/",
+            garble=lambda body: body.replace(b"[{", b'[{"Workload":"PowerApps","x":1e400},{', 1),
+        )
+        stage.tenant.faults.add(broken)
+        assert collected(stage) == ["1", "2"]
+        (gap,) = gaps(stage)
+        assert (gap.kind, gap.subject) == ("audit records unreadable", blob.content_id)
+        assert "1 of its 3 records" in gap.reason
+        again = stage.rows("fact_gap")
+        stage.run("poll_audit_content")
+        assert len(gaps(stage)) == 1
+        assert stage.rows("fact_gap") == again
+
+
 def test_an_odd_entry_keeps_nothing_behind_it_waiting(account: str) -> None:
     blobs = [a_blob(number) for number in range(3)]
     with on_stage(world_of(*blobs), account) as stage:
@@ -300,7 +342,9 @@ def test_a_lapse_is_told_though_no_answer_to_the_start_comes_through(account: st
         stage.tenant.disable_subscription(CONTENT_TYPE)
         stage.clock.advance(hours=1)
         on = [{"contentType": CONTENT_TYPE, "status": "enabled"}] if listed_as == "enabled" else []
-        listed = Fault("activity", path_contains="subscriptions/list", times=2, status=200, body=json.dumps(on).encode())
+        listed = Fault(
+            "activity", path_contains="subscriptions/list", times=2, status=200, body=json.dumps(on).encode()
+        )
         stage.tenant.faults.add(listed)
         stage.tenant.faults.add(Fault("activity", path_contains=START, times=1, wrong_length=9))
         for _ in range(4):
