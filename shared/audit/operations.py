@@ -22,6 +22,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "LaunchPowerApp",
         ),
         "App change": (
+            "Admin set desired logical name",
             "AdminSetAppAsFeatured",
             "AdminSetAppDesiredLogicalName",
             "AppDlpEvaluationResultChange",
@@ -146,6 +147,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
         "Data policy": (
             "Added ConnectionDlpEvaluationResult",
+            "Added DataLossPreventionEvaluationResult",
             "ConnectionDlpEvaluationResult",
             "Create Connector Blocking Policy",
             "Create Connector Configurations",
@@ -239,7 +241,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "Administration": (
             "ApiEndpointCallEvent",
             "ApplyAdminRole",
+            "Entra ID joined",
             "LockboxRequestOperation",
+            "Microsoft Entra ID joined",
             "SecurityRoleUpdated",
         ),
         "Website": (

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from support import NOON
 
 from shared.audit.blob import select
-from shared.audit.events import address, read_event
+from shared.audit.events import read_event
 from shared.audit.feed import ContentBlob
+from shared.audit.ids import address
 from shared.audit.operations import GROUPS, named
 from shared.errors import Unreadable
 from shared.schema import FACT_AUDIT_EVENT
@@ -264,6 +265,27 @@ def test_ids_are_freed_from_their_paths() -> None:
     assert event["environment_id"] == ENVIRONMENT.lower()
 
 
+def test_an_address_is_an_id_as_a_whole() -> None:
+    address_of_site = "https://Contoso.powerappsportals.com/region/emea-site/"
+    event = row({"Id": "a", "Operation": "SiteCreated", "ObjectId": address_of_site})
+    assert event["resource_id"] == address_of_site.lower()
+
+
+@pytest.mark.parametrize("path", ["/environments/E-1", "/providers/a/b/E-1/more/E-1", "E-0/E-1", "/"])
+def test_of_a_path_that_says_more_than_its_provider_nothing_is_lost(path: str) -> None:
+    event = row(unified(resource__environment__id=path) | {"EnvironmentId": "E-2"})
+    assert event["environment_id"] == ("e-2" if path == "/" else "e-1")
+    details = json.loads(event["details"])["PropertyCollection"]
+    assert details["powerplatform.analytics.resource.environment.id"] == path
+
+
+def test_the_path_of_a_provider_is_no_detail() -> None:
+    event = row(
+        unified(resource__environment__id=ENVIRONMENT) | {"EnvironmentId": f"/providers/A.b/c/{ENVIRONMENT}"}
+    )
+    assert event["details"] is None
+
+
 def test_an_unknown_operation_is_kept_whole() -> None:
     event = row({**unified("BrandNewThing"), "Surprise": {"deep": [1, 2]}})
     assert event["operation_group"] == "Other"
@@ -285,6 +307,78 @@ def test_a_property_that_comes_twice_keeps_both_values() -> None:
     record = unified(resource__type="PowerApp")
     record["PropertyCollection"] += [{"Name": "extra", "Value": "one"}, {"Name": "Extra", "Value": "two"}]
     assert json.loads(row(record)["details"])["PropertyCollection"]["extra"] == ["one", "two"]
+
+
+def test_a_property_with_other_members_than_a_pair_is_kept_whole() -> None:
+    record = unified(resource__type="Environment")
+    change = {"Name": "displayName", "OldValue": "Alpha", "NewValue": "Beta"}
+    more = {"Name": "powerplatform.analytics.resource.id", "Value": "R-1", "Extra": "Gamma"}
+    record["PropertyCollection"] += [change, more]
+    read = row(record)
+    assert (read["resource_type"], read["resource_id"]) == ("Environment", "r-1")
+    assert json.loads(read["details"])["PropertyCollection"] == {"": [change, more]}
+
+
+def test_pairs_may_be_written_in_lower_case() -> None:
+    record = unified() | {"PropertyCollection": [{"name": "powerplatform.analytics.resource.id", "value": "R-1"}]}
+    read = row(record)
+    assert (read["resource_id"], read["details"]) == ("r-1", None)
+
+
+@pytest.mark.parametrize("values", [("R-1", None), (None, "R-1"), ("R-1", ""), ("R-1", "R-1")])
+def test_a_value_counts_more_than_none(values: tuple[str | None, ...]) -> None:
+    record = unified()
+    record["PropertyCollection"] = [
+        {"Name": "powerplatform.analytics.resource.id", "Value": one} for one in values
+    ]
+    assert row(record)["resource_id"] == "r-1"
+
+
+def test_a_value_stays_that_only_happens_to_equal_a_column() -> None:
+    told = {"resource__environment__old_name": "Contoso", "resource__previous_owner": "ada@contoso.example"}
+    read = row(unified(resource__environment__name="Contoso", **told) | {"Short": "2"})
+    details = json.loads(read["details"])
+    assert details["PropertyCollection"] == {
+        f"powerplatform.analytics.{name.replace('__', '.')}": value for name, value in told.items()
+    }
+    assert details["Short"] == "2"
+
+
+def test_what_a_column_holds_under_another_name_is_no_detail() -> None:
+    record = unified(
+        activity__id="E2A84675-8952-4D91-A2EA-4D89F310F1A7",
+        activity__name="launchpowerapp",
+        resource__environment__id=ENVIRONMENT,
+        resource__power_app__id="APP-1",
+        resource__id="app-1",
+        correlation__id="C",
+        resource__telemetry_correlation__id="c",
+    )
+    record["PropertyCollection"] += [
+        {"Name": "enduser.id", "Value": "7ff1e0f1"},
+        {"Name": "enduser.principal_name", "Value": "ada@contoso.example"},
+        {"Name": "enduser.ip_address", "Value": "167.220.196.178"},
+    ]
+    assert row(record | {"EnvironmentId": ENVIRONMENT})["details"] is None
+
+
+def test_a_word_for_success_that_is_none_stays() -> None:
+    read = row(unified(operation__is_successful="Perhaps"))
+    assert read["is_success"] is None
+    assert "Perhaps" in read["details"]
+
+
+@pytest.mark.parametrize(("told", "expected"), [("Admin", "Admin"), (" dcadmin", "DCAdmin"), (10, "Guest")])
+def test_the_type_of_a_user_as_number_or_word(told: Any, expected: str) -> None:
+    read = row(unified() | {"UserType": told})
+    assert (read["user_type"], read["details"]) == (expected, None)
+
+
+@pytest.mark.parametrize("told", ["Martian", 11, True, 1.5, [2]])
+def test_another_type_of_a_user_stays_in_the_details(told: Any) -> None:
+    read = row(unified() | {"UserType": told})
+    assert read["user_type"] is None
+    assert json.loads(read["details"])["UserType"] == told
 
 
 def test_of_several_values_none_is_lost() -> None:
@@ -336,6 +430,10 @@ def test_what_is_no_record_is_unreadable(raw: bytes) -> None:
         ("104.42.1.2:26568", "104.42.1.2"),
         ("::ffff:172.172.34.12", "172.172.34.12"),
         ("ffff:172.172.34.12:80", "172.172.34.12"),
+        ("::ffff:c0a8:0101", "192.168.1.1"),
+        ("[::FFFF:c0a8:0101]:443", "192.168.1.1"),
+        ("0:0:0:0:0:ffff:1.2.3.4", "1.2.3.4"),
+        ("0:0:0:0:0:ffff:1.2.3.4:80", "1.2.3.4"),
         ("[2001:DB8::1]:443", "2001:db8::1"),
         ("2001:DB8::1", "2001:db8::1"),
         ("Unknown", "unknown"),

@@ -30,6 +30,7 @@ CONNECTOR_ARTICLE = {
     "Gateway permission added or edited": "Gateway sharing",
     "Gateway permission removed": "Gateway sharing",
     "Added ConnectionDlpEvaluationResult": "Data policy",
+    "Added DataLossPreventionEvaluationResult": "Data policy",
     "PutConnection": "Connection",
     "PutConnectionPermission": "Connection sharing",
     "PutAppConnectionUsage": "Connection",
@@ -54,6 +55,9 @@ ACCESS_ARTICLE = {
     "Marked app as hero": "App change",
     "Edited app permissions": "App sharing",
     "Deleted app permissions": "App sharing",
+    "Admin set desired logical name": "App change",
+    "Microsoft Entra ID joined": "Administration",
+    "Entra ID joined": "Administration",
 }
 FLOW_AND_APP = [
     "CreateFlow",
@@ -308,6 +312,73 @@ def test_a_dataverse_event() -> None:
     assert (event["resource_name"], event["user_id"]) == ("Invoices", "ada@contoso.example")
     assert (event["correlation_id"], event["operation_group"]) == ("c-1", "Dataverse")
     assert json.loads(event["details"])["Message"] == "ExecuteMultiple "
+
+
+@pytest.mark.parametrize("told", [{"RecordType": 21}, {"RecordType": "CRM"}, {"Workload": "crm"}])
+@pytest.mark.parametrize("operation", ["Create", "RetrieveMultiple", "CreateFlow"])
+def test_a_dataverse_event_may_be_called_after_any_message(told: dict[str, Any], operation: str) -> None:
+    event = row(Operation=operation, EntityName="account", **told)
+    assert (event["operation_group"], event["operation"]) == ("Dataverse", operation)
+    assert "Operation" not in json.loads(event["details"])
+
+
+def pairs(**properties: Any) -> list[dict[str, Any]]:
+    return [
+        {"Name": f"powerplatform.analytics.{name.replace('__', '.')}", "Value": value}
+        for name, value in properties.items()
+    ]
+
+
+CONNECTION = "/providers/Microsoft.PowerApps/apis/shared_sql/connections/C-1"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"ResourceId": CONNECTION},
+        {"PropertyCollection": pairs(resource__connection__id=CONNECTION)},
+        {"PropertyCollection": pairs(resource__connection__id=CONNECTION, resource__type="Connection")},
+        {"PropertyCollection": pairs(resource__connection__id=CONNECTION, resource__type="ApiPolicy")},
+    ],
+)
+def test_a_connection_that_was_weighed_against_policies_is_no_policy(record: dict[str, Any]) -> None:
+    event = row(Operation="Added ConnectionDlpEvaluationResult", **record)
+    assert (event["resource_type"], event["resource_id"], event["policy_id"]) == ("Connection", "c-1", None)
+    assert event["connector_id"] == "shared_sql"
+
+
+def test_a_policy_that_is_named_beside_a_connection_is_kept() -> None:
+    info = {"policyId": "P-1"}
+    event = row(Operation="ConnectionDlpEvaluationResult", ResourceId=CONNECTION, AdditionalInfo=info)
+    assert (event["resource_type"], event["resource_id"], event["policy_id"]) == ("Connection", "c-1", "p-1")
+
+
+@pytest.mark.parametrize("place", ["power_app", "cloud_flow"])
+def test_what_a_policy_was_held_against_is_no_policy(place: str) -> None:
+    properties = pairs(**{f"resource__{place}__id": "X-1"}, resource__id="X-1")
+    event = row(Operation="Added DataLossPreventionEvaluationResult", PropertyCollection=properties)
+    assert (event["resource_id"], event["policy_id"]) == ("x-1", None)
+
+
+def test_a_permission_belongs_to_the_connection_that_it_is_for() -> None:
+    paths = [f"{CONNECTION}/permissions/P-1", CONNECTION.replace("C-1", "C-2/permissions/P-1")]
+    events = [row(Operation="PutConnectionPermission", ResourceId=path) for path in paths]
+    assert [event["resource_id"] for event in events] == ["c-1", "c-2"]
+    assert [json.loads(event["details"])["ResourceId"] for event in events] == paths
+
+
+def test_an_older_data_policy_event_has_the_id_of_its_request() -> None:
+    info = {"policyId": "P-1"}
+    assert row(Operation="Updated DLP Policy", AdditionalInfo=info)["correlation_id"] == "e1"
+    newer = row(Operation="GovernanceApiPolicyOperation", PropertyCollection=pairs(resource__id="P-1"))
+    assert newer["correlation_id"] is None
+
+
+@pytest.mark.parametrize("beside", [{"PropertyCollection": pairs(resource__type="Table")}, {"EntityId": " "}])
+def test_the_name_of_an_entity_is_not_lost_where_no_column_takes_it(beside: dict[str, Any]) -> None:
+    event = row(Operation="CrmDefaultActivity", EntityName="account", **({"EntityId": "A-1"} | beside))
+    assert event["resource_type"] in ("Table", None)
+    assert json.loads(event["details"])["EntityName"] == "account"
 
 
 def test_an_unknown_operation_is_in_details_as_a_whole() -> None:
