@@ -45,8 +45,10 @@ WORKLOAD_OF_TYPE_NAME: Mapping[str, str] = MappingProxyType(
 CONTESTED_TYPES = frozenset({79, 187})
 UNIFIED_MARK = b"powerplatform."
 CONTESTED_MARKS = (b"environmentname", b"policyid")
+CONTESTED_WORKLOADS = frozenset(WORKLOAD_OF_TYPE_NAME.values())
 UNIFIED_WORKLOAD = "powerplatform"
-FLOW_MARK = b"/flows/"
+FLOW_MARKS = (b"/flows/", rb"\/flows\/")
+NO_TEXTS = (b"", b"null")
 NO_WORKLOAD = "(none)"
 NOTHING = msgspec.Raw(b"")
 FEW = 8
@@ -199,8 +201,12 @@ def _is_wanted(head: Head, workloads: frozenset[str]) -> bool:
 
 def _is_named(workload: Any, type_: Any, workloads: frozenset[str]) -> bool:
     """Whether workload or record type alone make a record wanted."""
-    told = WORKLOAD_OF_RECORD_TYPE.get(record_type(type_)) or WORKLOAD_OF_TYPE_NAME.get(str(type_).lower())
-    return str(workload).lower() in workloads or told in workloads
+    told = WORKLOAD_OF_RECORD_TYPE.get(record_type(type_)) or WORKLOAD_OF_TYPE_NAME.get(_plain(type_))
+    return _plain(workload) in workloads or told in workloads
+
+
+def _plain(name: Any) -> str:
+    return str(name).strip().lower()
 
 
 def _has_form(head: Head, workloads: frozenset[str]) -> bool:
@@ -210,14 +216,22 @@ def _has_form(head: Head, workloads: frozenset[str]) -> bool:
     """
     return (
         (head.properties is not NOTHING and UNIFIED_WORKLOAD in workloads and _says(head.properties, UNIFIED_MARK))
-        or (head.flow_url is not NOTHING and "microsoftflow" in workloads and FLOW_MARK in bytes(head.flow_url))
-        or (head.bot_id is not NOTHING and "microsoftcopilotstudio" in workloads)
-        or (head.additional is not NOTHING and _is_contested(head) and UNIFIED_WORKLOAD in workloads)
+        or (head.flow_url is not NOTHING and "microsoftflow" in workloads and _says(head.flow_url, *FLOW_MARKS))
+        or (head.bot_id is not NOTHING and "microsoftcopilotstudio" in workloads and _is_told(head.bot_id))
+        or (
+            head.additional is not NOTHING
+            and not CONTESTED_WORKLOADS.isdisjoint(workloads)
+            and _is_contested(head)
+        )
     )
 
 
 def _is_contested(head: Head) -> bool:
     return record_type(head.record_type) in CONTESTED_TYPES and _says(head.additional, *CONTESTED_MARKS)
+
+
+def _is_told(raw: msgspec.Raw) -> bool:
+    return bytes(raw).strip(b'" ') not in NO_TEXTS
 
 
 def _says(raw: msgspec.Raw, *marks: bytes) -> bool:
@@ -226,12 +240,14 @@ def _says(raw: msgspec.Raw, *marks: bytes) -> bool:
 
 
 def record_type(value: Any) -> int:
-    """The number of a record type, which some deliveries write as text; -1 if it is none."""
-    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10:  # noqa: PLR2004
-        return int(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    return RECORD_TYPE_NAMES.get(value.lower(), -1) if isinstance(value, str) else -1
+    """The number of a record type, which some deliveries write as text or as a float; -1 if it is none."""
+    if isinstance(value, str):
+        text = value.strip()
+        is_number = text.isascii() and text.isdecimal() and len(text) < 10  # noqa: PLR2004
+        return int(text) if is_number else RECORD_TYPE_NAMES.get(text.lower(), -1)
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else -1
+    return value if isinstance(value, int) and not isinstance(value, bool) else -1
 
 
 RECORD_TYPE_NAMES: Mapping[str, int] = MappingProxyType(

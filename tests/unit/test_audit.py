@@ -70,6 +70,11 @@ def kept(*records: Any, workloads: frozenset[str] = WORKLOADS) -> int:
         {"Workload": "Other", "RecordType": 187, "AdditionalInfo": '{"policyId": "p"}'},
         {"Workload": "Other", "FlowDetailsUrl": "https://x.example/environments/e/flows/f/flowDetails"},
         {"Workload": "Other", "BotId": "b", "BotSchemaName": "s"},
+        {"Workload": "PowerPlatform "},
+        {"Workload": "Other", "RecordType": "256 "},
+        {"Workload": "Other", "RecordType": 256.0},
+        {"Workload": "Other", "RecordType": " PowerAppsResource"},
+        {"Workload": "Other", "FlowDetailsUrl": "https://x.example/Environments/e/Flows/f"},
         {
             "Workload": "Other",
             "PropertyCollection": [{"Name": "PowerPlatform.analytics.resource.id", "Value": "x"}],
@@ -88,6 +93,9 @@ def test_a_record_is_wanted_by_workload_or_type_or_form(record: dict[str, Any]) 
         {"Workload": "Other", "RecordType": 187},
         {"Workload": "Other", "RecordType": 25, "AdditionalInfo": {"EnvironmentName": "e"}},
         {"Workload": "Other", "FlowDetailsUrl": "none"},
+        {"Workload": "Other", "BotId": None},
+        {"Workload": "Other", "BotId": " "},
+        {"Workload": "Other", "RecordType": 256.5},
         {"Workload": "CRM", "RecordType": 21},
         {"Workload": "Exchange", "Text": '"Workload":"PowerApps"'},
         {"Workload": "Exchange", "PropertyCollection": [{"Name": "other", "Value": "x"}]},
@@ -96,6 +104,24 @@ def test_a_record_is_wanted_by_workload_or_type_or_form(record: dict[str, Any]) 
 )
 def test_other_records_are_not(record: dict[str, Any]) -> None:
     assert kept(record) == 0
+
+
+@pytest.mark.parametrize("numbers", [b"256 256.0", b"256.0 256", b"1 true 256", b"true 1 256.0"])
+def test_a_record_type_is_one_however_its_number_is_written(numbers: bytes) -> None:
+    records = b",".join(b'{"Workload":"Other","RecordType":%b}' % number for number in numbers.split())
+    assert len(select(b"[%b]" % records, WORKLOADS).kept) == numbers.count(b"256")
+
+
+def test_the_address_of_a_flow_with_escaped_slashes() -> None:
+    record = rb'[{"Workload":"Other","FlowDetailsUrl":"https:\/\/x.example\/environments\/e\/Flows\/f"}]'
+    assert len(select(record, WORKLOADS).kept) == 1
+
+
+@pytest.mark.parametrize(("workload", "count"), [("powerplatform", 1), ("powerapps", 1), ("microsoftflow", 0)])
+@pytest.mark.parametrize("number", [79, 187])
+def test_a_contested_type_is_of_either_workload(number: int, workload: str, count: int) -> None:
+    record = {"Workload": "Other", "RecordType": number, "AdditionalInfo": {"EnvironmentName": "e"}}
+    assert kept(record, workloads=frozenset({workload})) == count
 
 
 def test_what_is_dropped_is_counted_by_workload() -> None:
