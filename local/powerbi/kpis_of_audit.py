@@ -36,6 +36,8 @@ def _group(name: str, words: str, *groups: str) -> Kpi:
 ADMIN_GROUPS = ("Administration", "App control", "Data policy", "Environment", "Environment group")
 SHARING_GROUPS = tuple(group for group in GROUPS if group.endswith(" sharing"))
 LAUNCHES = "KEEPFILTERS ( 'Audit Events'[Operation] = \"LaunchPowerApp\" )"
+MINUTE = "INT ( ROUND ( CONVERT ( 'Audit Events'[Created (UTC)], DOUBLE ) * 86400000, 0 ) / 60000 )"
+"""Rounded to milliseconds first: as a number of days a full minute can lie a little before itself."""
 
 AUDIT = (
     _audit(
@@ -56,7 +58,7 @@ AUDIT = (
         "Starts of apps: several records of the same user, app and minute, as one start can leave, count once.",
         "COUNTROWS ( DISTINCT ( SELECTCOLUMNS ( CALCULATETABLE ( 'Audit Events', "
         f"{LAUNCHES} ), \"User\", 'Audit Events'[User ID], \"App\", 'Audit Events'[App ID], "
-        "\"Minute\", INT ( 'Audit Events'[Created (UTC)] * 1440 ) ) ) )",
+        f'"Minute", {MINUTE} ) ) )',
         "SELECT count(DISTINCT (user_id, app_id, date_trunc('minute', created_utc))) FROM fact_audit_event "
         "WHERE lower(operation) = 'launchpowerapp'",
     ),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -201,6 +203,31 @@ RIGHT_ANSWERS: dict[str, Any] = {
     "Failed Ingest Runs": 1,
     "Gap Count": 1,
 }
+
+
+DAYS_ARE_COUNTED_FROM = datetime.fromisoformat("1899-12-30T00:00:00+00:00")
+CREATED = "'Audit Events'[Created (UTC)]"
+AS_DAX = {"INT": math.floor, "ROUND": round, "CONVERT": lambda value, kind: kind(value), "DOUBLE": float}
+
+
+def instants_of_minutes() -> Iterator[datetime]:
+    """The first and the last millisecond of each minute of a day in each week of a year."""
+    for minute in (
+        at(MONDAY, "00:00") + timedelta(weeks=week, minutes=at_) for week in range(52) for at_ in range(1440)
+    ):
+        yield minute
+        yield minute + timedelta(milliseconds=59_999)
+
+
+def test_a_start_of_an_app_is_counted_in_the_minute_in_which_it_was() -> None:
+    """Power BI has instants as numbers of days, of which few are exact."""
+    dax = next(kpi.dax for kpi in KPIS if kpi.name == "App Starts")
+    (minute,) = re.findall(r'"Minute", (.+) \) \) \)$', dax)
+    minute_of = eval(f"lambda days: {minute.replace(CREATED, 'days')}", AS_DAX)  # noqa: S307 - the project's own text
+    for instant in instants_of_minutes():
+        since = instant - DAYS_ARE_COUNTED_FROM
+        days = since.days + (since.seconds + since.microseconds / 1e6) / 86400
+        assert minute_of(days) == since // timedelta(minutes=1), instant
 
 
 def stage_rows(stage: Stage, table: Table, rows: list[dict[str, Any]]) -> None:
