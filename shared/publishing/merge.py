@@ -38,13 +38,15 @@ class Keep(StrEnum):
 class MergeRule:
     """`order` are the columns that rank rows of one identity: an instant, and text that decides between equals.
 
-    `renewed` is the instant that lets a staged row replace a published one of the same rank.
+    `renewed` is the instant that lets a staged row replace a published one of the same rank. `caseless` is the
+    column of the identity whose letters do not matter.
     """
 
     identity: tuple[str, ...]
     keep: Keep
     order: tuple[str, ...] = ()
     renewed: str | None = None
+    caseless: str | None = None
 
 
 def _newest(table: Table) -> MergeRule:
@@ -56,7 +58,11 @@ RULES: Mapping[str, MergeRule] = MappingProxyType(
         FACT_FLOW_SESSION.name: MergeRule(FACT_FLOW_SESSION.key, Keep.GREATEST, ("ingested_utc",)),
         FACT_FLOW_ACTION.name: MergeRule(("session_id",), Keep.LAST_SET),
         FACT_AUDIT_EVENT.name: MergeRule(
-            FACT_AUDIT_EVENT.key, Keep.LEAST, ("content_created_utc", "content_id"), renewed="ingested_utc"
+            FACT_AUDIT_EVENT.key,
+            Keep.LEAST,
+            ("content_created_utc", "content_id"),
+            renewed="ingested_utc",
+            caseless="operation",
         ),
         **{
             table.name: _newest(table)
@@ -67,6 +73,7 @@ RULES: Mapping[str, MergeRule] = MappingProxyType(
 """How each table merges, such that the order in which rows arrive does not matter.
 
 Audit events are delivered again by design; of all copies the one in the oldest blob stays, as it was last read.
+Deliveries differ in the letters of an operation, of which only the known ones are spelled in one way.
 """
 
 Published = Callable[[Sequence[str]], Iterable[pa.Table]]
@@ -189,6 +196,9 @@ def _renewals(rule: MergeRule) -> tuple[str, ...]:
 def _identities(rule: MergeRule, rows: pa.Table) -> pa.Array:
     """One text for each row; an empty part of a key counts as empty text."""
     columns = [pc.fill_null(_texts(rows, name), "") for name in rule.identity]
+    if rule.caseless:
+        at = rule.identity.index(rule.caseless)
+        columns[at] = pc.utf8_lower(columns[at])
     return columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, SEPARATOR)
 
 

@@ -121,6 +121,15 @@ def test_of_an_event_that_comes_again_the_copy_in_the_oldest_blob_stays() -> Non
     assert merged(FACT_AUDIT_EVENT, published, [[event("1", "Put", None, 2), event("2", "Put", None, 6)]]) is None
 
 
+def test_an_event_whose_operation_comes_in_other_letters_is_the_same_event() -> None:
+    assert (
+        merged(FACT_AUDIT_EVENT, [[event("1", "BrandNew", None, 2)]], [[event("1", "brandnew", None, 3)]]) is None
+    )
+    rows = merged(FACT_AUDIT_EVENT, [[event("1", "BrandNew", None, 4)]], [[event("1", "brandnew", None, 3)]])
+    assert rows is not None
+    assert [row["operation"] for row in rows] == ["brandnew"]
+
+
 def test_a_member_of_which_only_the_id_is_known_gives_way() -> None:
     known = {"user_id": "ada", "display_name": "Ada", "updated_utc": START}
     assert merged(DIM_USER, [[known]], [[{"user_id": "ada"}]]) is None
