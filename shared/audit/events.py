@@ -11,9 +11,9 @@ from typing import Any
 
 from shared.audit.blob import record_type
 from shared.audit.feed import ContentBlob
-from shared.audit.ids import LONGEST_TEXT, address, whole_id
+from shared.audit.ids import address, whole_id
 from shared.audit.operations import OTHER, named
-from shared.audit.record import Record, decode, encode, id_in, take, take_id, taken_apart
+from shared.audit.record import LONGEST_TEXT, Record, decode, encode, id_in, take, take_id, taken_apart
 from shared.times import parse_utc
 
 USER_TYPES = (

@@ -6,7 +6,6 @@ import ipaddress
 import re
 from functools import lru_cache
 
-LONGEST_TEXT = 4000
 PROVIDER_PATH = re.compile(r"/providers/[^/?#]+/[^/?#]+/([^/?#]+)/?", re.IGNORECASE)
 OWNER_PATH = re.compile(r".*/(?:apis|apps|connections|flows|gateways)/([^/?#]+)", re.IGNORECASE | re.DOTALL)
 PORT_BEHIND_V4 = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3}){3})(?::[0-9]+)?")
@@ -45,5 +44,5 @@ def address(text: str | None) -> str | None:
     try:
         found = ipaddress.ip_address(plain)
     except ValueError:
-        return plain[:LONGEST_TEXT].lower()
+        return plain.lower()
     return str((found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None) or found)

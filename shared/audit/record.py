@@ -7,11 +7,12 @@ from typing import Any, cast
 
 import msgspec
 
-from shared.audit.ids import LONGEST_TEXT, freed
+from shared.audit.ids import freed
 from shared.errors import Unreadable
 
 decode = msgspec.json.Decoder().decode
 encode = msgspec.json.Encoder(order="deterministic").encode
+LONGEST_TEXT = 4000
 PAIR = frozenset({"name", "value"})
 
 
