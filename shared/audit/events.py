@@ -13,7 +13,7 @@ from shared.audit.blob import record_type
 from shared.audit.feed import ContentBlob
 from shared.audit.ids import address, whole_id
 from shared.audit.operations import OTHER, named
-from shared.audit.record import LONGEST_TEXT, Record, decode, encode, id_in, take, take_id, taken_apart
+from shared.audit.record import LONGEST_TEXT, Record, decode, encode, id_in, take, take_id, taken_apart, text_of
 from shared.times import parse_utc
 
 USER_TYPES = (
@@ -242,7 +242,7 @@ def _resources(
         yield CONNECTION, take_id(members, "ResourceId")
     yield "ApiPolicy", policy_id
     if entity_id := take_id(members, "EntityId"):
-        yield None if properties.get(RESOURCE_TYPE) else take(members, "EntityName"), entity_id
+        yield None if text_of(properties.get(RESOURCE_TYPE)) else take(members, "EntityName"), entity_id
     yield KIND_OF_GROUP.get(group), take_id(members, "ResourceId")
     yield None, take_id(members, "ObjectId")
 

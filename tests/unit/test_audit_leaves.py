@@ -35,7 +35,7 @@ def as_address(text: str) -> str:
 
 
 def as_success(text: str) -> bool | None:
-    return {"true": True, "failed": False}.get(text.lower())
+    return {"true": True, "false": False}.get(text.lower())
 
 
 def as_user_type(text: str) -> str | None:

@@ -374,10 +374,12 @@ def test_an_older_data_policy_event_has_the_id_of_its_request() -> None:
     assert newer["correlation_id"] is None
 
 
-@pytest.mark.parametrize("beside", [{"PropertyCollection": pairs(resource__type="Table")}, {"EntityId": " "}])
+@pytest.mark.parametrize(
+    "beside", [*({"PropertyCollection": pairs(resource__type=kind)} for kind in ("Table", 0)), {"EntityId": " "}]
+)
 def test_the_name_of_an_entity_is_not_lost_where_no_column_takes_it(beside: dict[str, Any]) -> None:
     event = row(Operation="CrmDefaultActivity", EntityName="account", **({"EntityId": "A-1"} | beside))
-    assert event["resource_type"] in ("Table", None)
+    assert event["resource_type"] in ("Table", "0", None)
     assert json.loads(event["details"])["EntityName"] == "account"
 
 
