@@ -217,7 +217,10 @@ def _result(record: Record) -> tuple[bool | None, str | None]:
 def _resource(
     record: Record, flow_id: str | None, policy_id: str | None, group: str
 ) -> tuple[str | None, str | None, str | None]:
-    """Type, id and name of what was acted on, from whichever place this kind of record keeps them."""
+    """Type, id and name of what was acted on, from whichever place this kind of record keeps them.
+
+    What stands in the place of a connection is one, whatever the record calls it.
+    """
     members, properties = record.members, record.properties
     name = take(properties, APP_NAME) or take(properties, RESOURCE + "display_name")
     for own_kind, own_id in _resources(record, flow_id, policy_id, group):
