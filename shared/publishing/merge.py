@@ -38,8 +38,8 @@ class Keep(StrEnum):
 class MergeRule:
     """`order` are the columns that rank rows of one identity: an instant, and text that decides between equals.
 
-    `renewed` is the instant that lets a staged row replace a published one of the same rank. `caseless` is the
-    column of the identity whose letters do not matter.
+    `renewed` is the instant that decides among rows of the same rank: the latest stays. `caseless` is the column of
+    the identity whose letters do not matter.
     """
 
     identity: tuple[str, ...]
@@ -138,13 +138,22 @@ def _without_repeats(rule: MergeRule, staged: Sequence[pa.Table]) -> pa.Table:
     if rule.keep is Keep.LAST_SET:
         return rows
     rows = rows.unify_dictionaries()
-    direction = "ascending" if rule.keep is Keep.LEAST else "descending"
-    rows = rows.take(pc.sort_indices(_order(rule, rows), sort_keys=[("order", direction)]))
+    rows = rows.take(_best_first(rule, rows))
     positions = pa.Table.from_pydict(
         {"identity": _identities(rule, rows), "at": pa.array(range(rows.num_rows), pa.int64())}
     )
     first = positions.group_by("identity").aggregate([("at", "min")]).column("at_min").combine_chunks()
     return rows.take(first.take(pc.sort_indices(first)))
+
+
+def _best_first(rule: MergeRule, rows: pa.Table) -> pa.Array:
+    """Where the rows are, such that the one that stays comes before the others of its identity."""
+    order = _order(rule, rows)
+    for name in _renewals(rule):
+        order = order.append_column(name, rows.column(name))
+    direction = "ascending" if rule.keep is Keep.LEAST else "descending"
+    keys = [("order", direction), *((name, "descending") for name in _renewals(rule))]
+    return pc.sort_indices(order, sort_keys=keys)
 
 
 def _last_sets(rule: MergeRule, staged: Sequence[pa.Table]) -> pa.Table:

@@ -107,6 +107,17 @@ def test_a_blob_that_is_read_once_more_replaces_its_own_rows_only() -> None:
     assert merged(FACT_AUDIT_EVENT, published, [[read(2, 10, "Connection")]]) is None
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_of_one_blob_read_twice_before_it_is_published_the_later_reading_stays(order: Sequence[int]) -> None:
+    minutes = (10, 12, 11)
+    files = [
+        [{**event("1", "Put", None, 2), "ingested_utc": START + timedelta(minutes=minute)}] for minute in minutes
+    ]
+    rows = merged(FACT_AUDIT_EVENT, [], [files[at] for at in order])
+    assert rows is not None
+    assert [row["ingested_utc"] for row in rows] == [START + timedelta(minutes=12)]
+
+
 def test_of_an_event_that_comes_again_the_copy_in_the_oldest_blob_stays() -> None:
     published = [[event("1", "Put", None, 2), event("2", "Put", None, 5)]]
     staged = [
