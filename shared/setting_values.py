@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime
 from typing import Any, cast
 from urllib.parse import SplitResult, urlsplit
 
+from shared.clouds import CLOUDS
 from shared.times import parse_utc
 
 GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -206,7 +207,8 @@ def parse_replay(text: str) -> Replay | None:
     return Replay(first, last, text)
 
 
-def parse_search(text: str) -> Search:
+def parse_search(text: str, cloud: str) -> Search:
+    """What to search for; nothing in a cloud whose Graph has no search."""
     words = [word for word in _names(text.lower()) if word != "off"]
     days = [word for word in words if word != "monthly"]
     try:
@@ -215,4 +217,6 @@ def parse_search(text: str) -> Search:
         since = date.max
     if len(days) > 1 or (since and since >= datetime.now(UTC).date()):
         raise ValueError(f"is {text!r}; it is off, a day in the past like 2026-05-01, monthly, or day and monthly")
+    if words and not CLOUDS[cloud].has_search:
+        raise ValueError(f"is {text!r}; Graph has no audit search in the cloud {cloud}: set it to off")
     return Search(since, "monthly" in words)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
 from shared.clouds import ACTIVITY_ROOTS, GRAPH_ROOTS
@@ -202,7 +203,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         audit_workloads=reader.read("AUDIT_WORKLOADS", parse_workloads, frozenset()),
         raw_audit=reader.read("RAW_AUDIT", one_of(("kept", "all", "off")), "kept"),
         audit_replay=reader.read("AUDIT_REPLAY", parse_replay, None),
-        audit_search=reader.read("AUDIT_SEARCH", parse_search, Search()),
+        audit_search=reader.read("AUDIT_SEARCH", partial(parse_search, cloud=cloud), Search()),
         runs_replay=reader.read("RUNS_REPLAY", parse_replay, None),
         logs_replay=reader.read("LOGS_REPLAY", parse_replay, None),
         retention=reader.read("RETENTION_DAYS", parse_retention, Retention()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 
 import pytest
@@ -106,6 +107,15 @@ def test_what_is_searched_for(text: str, search: Search) -> None:
 @pytest.mark.parametrize("text", ["on", "2026-13-01", "2026-05-01 2026-06-01", "9999-01-01"])
 def test_a_search_that_can_not_be(text: str) -> None:
     assert problems(AUDIT_SEARCH=text)[0].startswith("AUDIT_SEARCH is")
+
+
+@pytest.mark.parametrize("cloud", ["gcchigh", "dod"])
+@pytest.mark.parametrize("text", ["2026-05-01", "monthly"])
+def test_nothing_is_searched_for_where_graph_has_no_search(cloud: str, text: str) -> None:
+    (problem,) = problems(CLOUD=cloud, AUDIT_SEARCH=text)
+    assert re.fullmatch(rf"AUDIT_SEARCH is '{text}'; .* in the cloud {cloud}: set it to off", problem)
+    assert settings_with(CLOUD=cloud, AUDIT_SEARCH="off").audit_search == Search()
+    assert settings_with(CLOUD="gcc", AUDIT_SEARCH=text).audit_search != Search()
 
 
 def test_graph_has_a_root_in_each_cloud() -> None:
