@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
+from itertools import count, takewhile
 from typing import Any
 
 import msgspec
@@ -17,9 +18,13 @@ LONGEST_QUERY = timedelta(hours=24)
 PAUSE = timedelta(hours=1)
 MOST_TRIES = 5
 SIDE_BY_SIDE = 8
+MOST_PIECES = 128
+LONGEST_PART = 30_000
+"""A text in a table entity holds 32 Ki characters."""
 ROUND = 1000
-MOST_ABSENT = 100
+MOST_ABSENT = 2
 MOST_ABSENT_PART = 0.05
+"""How much of what the service counted may be absent, for it calls the count approximate; of a few, one or two."""
 SETTLED = timedelta(days=8)
 """A month is compared when the feed has brought what it will: a late event is seven days late at most."""
 
@@ -74,9 +79,14 @@ class Piece:
             return "it found more records than the service gives of one query"
         if self.read and self.read % ROUND == 0:
             return f"it brought exactly {self.read} records, which looks like a limit"
-        if self.about - self.read > max(MOST_ABSENT, MOST_ABSENT_PART * self.about):
+        if self.about - self.read > (max(MOST_ABSENT, MOST_ABSENT_PART * self.about) if self.read else 0):
             return f"it brought {self.read} of about {self.about} records"
         return ""
+
+    @property
+    def may_have_met_a_limit(self) -> bool:
+        """Whether halves could bring more; what is small and lacks something can only be asked for anew."""
+        return self.cut or self.read >= ROUND
 
 
 @dataclass(frozen=True)
@@ -100,6 +110,19 @@ class Plan:
         return self.position >= self.end and not self.pieces
 
     @property
+    def may_ask(self) -> bool:
+        return sum(bool(piece.query_id) for piece in self.pieces) < SIDE_BY_SIDE
+
+    @property
+    def may_grow(self) -> bool:
+        return len(self.pieces) < MOST_PIECES
+
+    @property
+    def in_turn(self) -> list[Piece]:
+        """What has been asked comes first, what was asked for in vain last: it keeps no other waiting."""
+        return sorted(self.pieces, key=lambda piece: (not piece.query_id, piece.after_utc or self.start))
+
+    @property
     def searched(self) -> Interval | None:
         """The time that was searched to its end."""
         until = self.end if self.is_done else self.start
@@ -119,12 +142,19 @@ class Plan:
         return replace(self, pieces=(*self.pieces[:at], *instead, *self.pieces[at + 1 :]))
 
     def values(self) -> dict[str, Any]:
-        return {"order": self.order, "plan": msgspec.json.encode(self).decode()}
+        text = msgspec.json.encode(self).decode()
+        parts = (text[at : at + LONGEST_PART] for at in range(0, len(text), LONGEST_PART))
+        return {"order": self.order, **{_part(number): part for number, part in enumerate(parts)}}
 
 
 def read_plan(values: Mapping[str, Any]) -> Plan | None:
-    text = values.get("plan")
-    return msgspec.json.decode(text, type=Plan) if isinstance(text, str) else None
+    parts = (values.get(_part(number)) for number in count())
+    text = "".join(map(str, takewhile(bool, parts)))
+    return msgspec.json.decode(text, type=Plan) if text else None
+
+
+def _part(number: int) -> str:
+    return f"plan{number or ''}"
 
 
 def new_plan(order: str, start: datetime, end: datetime, since: datetime | None = None) -> Plan:

@@ -14,6 +14,7 @@ from shared.audit.feed import ContentBlob
 from shared.audit.graph import CANCELLED, FAILED, SUCCEEDED, AuditSearch, Page, record_types_of
 from shared.audit.reading import as_array, read_blob
 from shared.audit.search_plan import Piece, Plan, midnight, new_plan, next_month, read_plan
+from shared.audit.submissions import take_turn
 from shared.batches import grouped
 from shared.clock import Deadline
 from shared.errors import Defer, FlowtrailError, Missing, Skip, Stop, Throttled
@@ -43,8 +44,6 @@ BACKFILL, MONTHLY = "backfill", "monthly"
 CONTENT_TYPE = "Audit.General"
 SEARCHED = "search-"
 """What `content_id` begins with where an event came through a search; the id of the query follows."""
-MOST_NEW_QUERIES = 2
-"""In one run: the service grants 200 a day and tenant at least (Microsoft Graph, throttling limits)."""
 RESERVE_S = 60.0
 LATEST = timedelta(days=7)
 """How much older than the blob that brings it an event is at most (measured by others: all within seven days)."""
@@ -90,7 +89,7 @@ class _Search:
         self.tally = tally
         self.compares = compares
         self.service: AuditSearch = app.audit_search
-        self.new_queries_left = MOST_NEW_QUERIES
+        self.may_ask = True
         self._known: dict[date, set[str]] = {}
 
     def run(self) -> None:
@@ -106,9 +105,9 @@ class _Search:
         self._tell_progress()
 
     def _advance_all(self) -> None:
-        """What has been asked comes first: a piece that the service refuses keeps none that is ready waiting."""
+        """Work on one piece after the other; one that the service refuses keeps none that is ready waiting."""
         problem: FlowtrailError | None = None
-        for piece in sorted(self.plan.pieces, key=lambda piece: not piece.query_id):
+        for piece in self.plan.in_turn:
             if self._is_late():
                 break
             try:
@@ -130,25 +129,37 @@ class _Search:
             self._read(piece)
         elif piece.query_id:
             self._look(piece)
-        elif self.new_queries_left and piece.may_be_asked(self.app.clock.now()):
+        elif self.may_ask and self.plan.may_ask and piece.may_be_asked(self.app.clock.now()):
             self._ask(piece)
 
     def _ask(self, piece: Piece) -> None:
-        self.new_queries_left -= 1
+        """Send a query, if there may be one more; a piece for which that fails is put behind the others."""
+        self.may_ask = take_turn(self.app.checkpoints, self.app.clock.now())
+        if not self.may_ask:
+            return
         types = record_types_of(self.app.settings.audit_workloads)
-        query_id = self.service.ask(piece.window, types, self.deadline)
+        try:
+            query_id = self.service.ask(piece.window, types, self.deadline)
+        except Throttled:
+            raise
+        except StartAgain as error:
+            self._again(piece, f"the service refuses it: {error}")
+            raise
+        except (Defer, Skip):
+            self._swap(piece, replace(piece, after_utc=self.app.clock.now()))
+            raise
         self._swap(piece, replace(piece, query_id=query_id, asked_utc=self.app.clock.now()))
 
     def _look(self, piece: Piece) -> None:
         """Ask how a query is: read it, cut its time in two, or ask anew."""
         try:
             query = self.service.look(piece.query_id, self.deadline)
-        except Missing:
-            return self._again(piece, "the service no longer keeps it")
+        except (Missing, StartAgain) as error:
+            return self._again(piece, f"the service no longer keeps it: {error}")
         if query.status == SUCCEEDED:
             first = self.service.first_page(piece.query_id)
             whole = replace(piece, next=first, read=0, about=query.about, cut=query.is_cut)
-            if whole.cut and whole.halves():
+            if whole.cut and self._halves(whole):
                 return self._split(piece, whole.shortfall())
             return self._read(self._swap(piece, whole))
         if query.status in (FAILED, CANCELLED):
@@ -191,17 +202,23 @@ class _Search:
         self.tally.rows_failed += len(reading.failed)
 
     def _close(self, piece: Piece, read: Piece) -> None:
-        if short := read.shortfall():
+        short = read.shortfall()
+        if not short:
+            self._swap(piece)
+        elif read.may_have_met_a_limit:
             self._split(piece, short)
         else:
-            self._swap(piece)
+            self._again(piece, short)
 
     def _split(self, piece: Piece, why: str) -> None:
-        """Ask for both halves of a time instead; one that is too short for that may stay incomplete."""
+        """Ask for both halves of a time instead; one that can't be cut may stay incomplete."""
         log.warning("The audit search of %s to %s is cut in two: %s", piece.start, piece.end, why)
-        if not (halves := piece.halves()):
+        if not (halves := self._halves(piece)):
             self._note(piece.window, SEARCH_INCOMPLETE, why)
         self._swap(piece, *halves)
+
+    def _halves(self, piece: Piece) -> tuple[Piece, ...]:
+        return piece.halves() if self.plan.may_grow else ()
 
     def _again(self, piece: Piece, why: str) -> None:
         log.warning("The audit search of %s to %s is asked anew: %s", piece.start, piece.end, why)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import replace
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,8 +16,8 @@ from integration.test_audit_content import a_blob, an_event, world_of
 from integration.test_audit_replay import restart
 from local.tenant import ContentBlob, Fault, Limits, World
 from local.tenant.activity import blob_body
-from shared.audit import search_plan, searching
-from shared.audit.search_plan import read_plan
+from shared.audit import search_plan, searching, submissions
+from shared.audit.search_plan import Piece, read_plan
 from shared.errors import SourcesFailed
 from shared.state.journal import (
     BLOB_LOST,
@@ -36,7 +36,7 @@ QUICK = Limits(search_s=60)
 @pytest.fixture(autouse=True)
 def many_queries_in_a_tick(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes ticks in production need not take them in each test."""
-    monkeypatch.setattr(searching, "MOST_NEW_QUERIES", 12)
+    monkeypatch.setattr(submissions, "SPACING", timedelta(minutes=1))
 
 
 def days_ago(days: float) -> str:
@@ -121,8 +121,7 @@ def test_nothing_is_asked_of_graph_unless_it_is_wanted(account: str) -> None:
         assert not [one for one in stage.tenant.requests if one.audience == stage.tenant.graph_url]
 
 
-def test_thirty_days_come_whole_and_each_event_once(account: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(searching, "MOST_NEW_QUERIES", 8)
+def test_thirty_days_come_whole_and_each_event_once(account: str) -> None:
     made_up = small_world(blobs=6, events_per_blob=40, history_days=1).blobs
     old = [blob_at(day, MIDNIGHT - timedelta(days=day, hours=-3)) for day in range(1, 31, 3)]
     world = world_of(*made_up, *old)
@@ -134,7 +133,7 @@ def test_thirty_days_come_whole_and_each_event_once(account: str, monkeypatch: p
     }
     limits = Limits(search_s=1_500, search_page_size=3)
     with searching_stage(world, account, limits, search=days_ago(30)) as stage:
-        assert poll_until(stage, lambda: is_done(stage)) > 30 / 8, "more queries were sent in a tick than may be"
+        assert poll_until(stage, lambda: is_done(stage)) > 30 / 8, "more queries were under way than may be"
         stage.run("reconcile")
         poll(stage)
         assert {(event_id, operation.lower()) for event_id, operation in published(stage)} == wanted
@@ -191,10 +190,95 @@ def test_fewer_records_than_were_counted_are_not_trusted(account: str) -> None:
         stage.tenant.faults.add(
             Fault("graph", path_contains=f"{QUERIES}/", status=200, body=json.dumps(body).encode())
         )
-        poll(stage, 2)
-        assert len(to_graph(stage, "POST")) == 3, "the day, then its halves"
         poll_until(stage, lambda: is_done(stage))
+        assert len(to_graph(stage, "POST")) == 2, "the day was not asked for anew"
         assert numbers(stage) == [1]
+        assert not kinds(stage)
+
+
+def test_a_count_that_never_comes_is_a_gap(account: str) -> None:
+    with searching_stage(unlisted_days(1), account, search=days_ago(1)) as stage:
+        nothing = Fault("graph", path_contains="/records", times=None, status=200, body=b'{"value":[]}')
+        stage.tenant.faults.add(nothing)
+        poll(stage, 2 * search_plan.MOST_TRIES, hours=1)
+        assert is_done(stage)
+        (gap,) = stage.app.journal.gaps()
+        assert gap.kind == SEARCH_INCOMPLETE
+        assert "0 of about 1 records" in gap.reason
+
+
+@dataclass(frozen=True)
+class Refusal(Fault):
+    """Queries for some days are refused."""
+
+    days: tuple[str, ...] = ()
+
+    def concerns(self, service: str, environment: str | None, request: Any) -> bool:
+        named = any(f"Flowtrail {day}".encode() in request.body for day in self.days)
+        return super().concerns(service, environment, request) and named
+
+
+@pytest.mark.parametrize("status", [400, 404, 500])
+def test_a_query_that_is_refused_keeps_no_other_waiting(
+    account: str, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr(submissions, "SPACING", timedelta(minutes=9))
+    monkeypatch.setattr(submissions, "SAVED_UP", timedelta(0))
+    with searching_stage(unlisted_days(6), account, search=days_ago(6)) as stage:
+        refused = (days_ago(6), days_ago(5))
+        stage.tenant.faults.add(Refusal("graph", method="POST", times=None, status=status, days=refused))
+
+        def tick() -> bool:
+            with suppress(SourcesFailed):
+                poll(stage)
+            stage.clock.advance(minutes=15)
+            return numbers(stage) == [1, 2, 3, 4]
+
+        assert any(tick() for _ in range(20))
+
+
+def test_a_query_that_is_always_refused_is_told_and_left(account: str) -> None:
+    with searching_stage(unlisted_days(2), account, search=days_ago(2)) as stage:
+        body = json.dumps({"error": {"code": "BadRequest", "message": "too old"}}).encode()
+        fault = Refusal("graph", method="POST", times=None, status=400, body=body, days=(days_ago(2),))
+        stage.tenant.faults.add(fault)
+        for _ in range(search_plan.MOST_TRIES):
+            with pytest.raises(SourcesFailed, match="too old"):
+                poll(stage)
+            stage.clock.advance(hours=1)
+        poll(stage)
+        assert is_done(stage)
+        assert numbers(stage) == [1]
+        (gap,) = stage.app.journal.gaps()
+        assert (gap.kind, f"{gap.from_utc:%Y-%m-%d}") == (SEARCH_INCOMPLETE, days_ago(2))
+        assert "too old" in gap.reason
+
+
+def test_all_searches_share_what_is_granted_for_a_day(account: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    with searching_stage(unlisted_days(9), account, search=f"{days_ago(9)} monthly") as stage:
+        stage.app.journal.first_seen(stage.clock.now() - timedelta(days=60))
+        poll(stage, 4, seconds=20)
+        asked = len(to_graph(stage, "POST"))
+        assert asked == 1 + submissions.SAVED_UP // submissions.SPACING
+        poll(stage, 8, minutes=9)
+        assert asked < len(to_graph(stage, "POST")) <= asked + 8
+
+
+def test_a_full_plan_is_saved_and_cuts_nothing_more(account: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = Limits(search_s=60, search_records=1)
+    with searching_stage(unlisted_days(1, per_day=3), account, limits, search=days_ago(1)) as stage:
+        monkeypatch.setattr(search_plan, "MOST_PIECES", 2)
+        poll_until(stage, lambda: is_done(stage))
+        assert SEARCH_INCOMPLETE in kinds(stage)
+        monkeypatch.undo()
+        plan = read_plan(stage.app.checkpoints.load(searching.PLACE, searching.BACKFILL).values)
+        assert plan
+        piece = Piece(MIDNIGHT, ANCHOR, "id", ANCHOR, "https://next/" + 4_000 * "x")
+        full = replace(plan, pieces=search_plan.MOST_PIECES * (piece,))
+        place = stage.app.checkpoints.load(searching.PLACE, "full")
+        stage.app.checkpoints.save(place, full.values())
+        assert read_plan(stage.app.checkpoints.load(searching.PLACE, "full").values) == full
 
 
 @pytest.mark.parametrize(("place", "every"), [("stage", 2), ("checkpoint", 3)])

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from shared.app import ACTIVITY_REQUESTS_PER_MINUTE
-from shared.audit import search_plan, searching
+from shared.audit import search_plan, submissions
 from shared.audit.forgiveness import FIRST_PAUSE, LONGEST_PAUSE, PATIENCE
 from shared.audit.operations import GROUPS, OTHER
 from shared.clouds import CLOUDS
@@ -60,8 +60,8 @@ def test_its_figures_are_those_of_the_code() -> None:
 
 def test_the_figures_of_the_search_are_those_of_the_code() -> None:
     text = section("What the feed does not have")
-    assert searching.MOST_NEW_QUERIES == 2
-    assert "up to two new queries in each" in text
+    assert submissions.SPACING.seconds == 9 * 60
+    assert "one new query every nine minutes" in text
     assert search_plan.SIDE_BY_SIDE == 8
     assert "up to eight under way" in text
     assert search_plan.SETTLED.days == 8
@@ -70,3 +70,6 @@ def test_the_figures_of_the_search_are_those_of_the_code() -> None:
     assert (search_plan.PAUSE.seconds, search_plan.MOST_TRIES) == (3600, 5)
     assert "asked anew after an hour, four times at most" in text
     assert search_plan.SHORTEST.seconds == 60
+    assert f"as fewer than {search_plan.MOST_PIECES} queries wait" in text
+    assert (search_plan.MOST_ABSENT, search_plan.MOST_ABSENT_PART) == (2, 0.05)
+    assert "more than 5 % and more than two fewer" in text

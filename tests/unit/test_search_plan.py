@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from shared.audit.graph import record_types_of
 from shared.audit.search_plan import (
+    MOST_PIECES,
     MOST_TRIES,
     SETTLED,
     SIDE_BY_SIDE,
@@ -18,10 +20,13 @@ from shared.audit.search_plan import (
     next_month,
     read_plan,
 )
+from shared.audit.submissions import used_until
+from shared.intervals import Interval, pieces
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 PIECE = Piece(START, START + DAY)
+GRANTED = 200
 
 
 def done(plan: Plan) -> Plan:
@@ -45,6 +50,50 @@ def test_a_plan_is_kept_as_it_is() -> None:
     assert read_plan({}) is None
 
 
+def test_a_full_plan_is_kept_in_texts_that_an_entity_holds() -> None:
+    half_hours = pieces(Interval(START, START + 3 * DAY), DAY / 48)
+    waiting = tuple(Piece(one.start, one.end) for one in half_hours)[:MOST_PIECES]
+    plan = replace(new_plan("x", START, START + 200 * DAY), pieces=waiting)
+    assert not plan.may_grow
+    for piece in plan.pieces[:SIDE_BY_SIDE]:
+        plan = plan.swapped(
+            piece, replace(piece, query_id="id", asked_utc=START, next="https://next/" + 4_000 * "x")
+        )
+    values = plan.values()
+    assert len(values) > 2
+    assert max(map(len, values.values())) < 32 * 1024
+    assert read_plan(values) == plan
+
+
+def test_what_was_asked_comes_first_and_what_was_refused_last() -> None:
+    refused, fresh, asked = (
+        PIECE.again(START + DAY),
+        Piece(START + DAY, START + 2 * DAY),
+        replace(PIECE, query_id="id"),
+    )
+    assert refused
+    assert replace(new_plan("x", START, START), pieces=(refused, fresh, asked)).in_turn == [asked, fresh, refused]
+
+
+def test_only_so_many_queries_are_under_way() -> None:
+    asked = tuple(Piece(START, START + DAY, f"{number}") for number in range(SIDE_BY_SIDE))
+    plan = replace(new_plan("x", START, START), pieces=(*asked, PIECE))
+    assert not plan.may_ask
+    assert plan.swapped(asked[0]).may_ask
+
+
+@pytest.mark.parametrize("minutes", [1, 15, 45, 240])
+def test_the_share_of_a_day_is_kept_whatever_the_schedule(minutes: int) -> None:
+    used, sent = None, list[datetime]()
+    for tick in range(0, 3 * 24 * 60, minutes):
+        now = START + timedelta(minutes=tick)
+        while (after := used_until(used, now)) is not None:
+            used = after
+            sent.append(now)
+    most = max(sum(first <= one < first + DAY for one in sent) for first in sent)
+    assert 5 < most < 0.9 * GRANTED
+
+
 @pytest.mark.parametrize(
     ("read", "about", "cut", "believed"),
     [
@@ -54,8 +103,12 @@ def test_a_plan_is_kept_as_it_is() -> None:
         (50_000, 50_000, False, False),
         (50_001, 50_001, False, True),
         (7, 0, True, False),
-        (7, 107, False, True),
-        (7, 108, False, False),
+        (0, 1, False, False),
+        (0, 100, False, False),
+        (20, 120, False, False),
+        (7, 9, False, True),
+        (7, 10, False, False),
+        (901, 1_010, False, False),
         (9_600, 10_050, False, True),
         (9_501, 10_050, False, False),
         (120, 100, False, True),
@@ -64,6 +117,12 @@ def test_a_plan_is_kept_as_it_is() -> None:
 def test_what_is_believed_of_a_query_that_succeeded(read: int, about: int, cut: bool, believed: bool) -> None:
     piece = Piece(START, START + DAY, "id", START, read=read, about=about, cut=cut)
     assert (not piece.shortfall()) is believed
+
+
+def test_only_what_may_have_met_a_limit_is_worth_cutting() -> None:
+    assert not Piece(START, START + DAY, read=999).may_have_met_a_limit
+    assert Piece(START, START + DAY, read=1_001).may_have_met_a_limit
+    assert Piece(START, START + DAY, cut=True).may_have_met_a_limit
 
 
 def test_halves_are_the_whole_and_end_at_a_minute() -> None:
