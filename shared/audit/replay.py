@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from shared.audit.collector import stage_events
 from shared.audit.feed import ContentBlob
 from shared.audit.reading import Reading, read_blob
+from shared.audit.searched import read_kept
 from shared.batches import batches
 from shared.clock import Deadline
 from shared.errors import Unreadable
@@ -99,7 +100,7 @@ class _Replay:
 
     def _blob(self, day: date, listed: Mapping[str, ContentBlob], name: str) -> ContentBlob:
         since = datetime.combine(day, time(), UTC)
-        return listed.get(name) or ContentBlob(name, self.content_type, "", since, since)
+        return listed.get(name) or read_kept(name, day) or ContentBlob(name, self.content_type, "", since, since)
 
     def _read(self, raw: _Raw) -> Reading | None:
         packed = self.app.storage.blobs.get(Container.RAW, raw.name)

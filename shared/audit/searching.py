@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,10 +9,10 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared.audit.collector import keep_raw, stage_events
-from shared.audit.feed import ContentBlob
 from shared.audit.graph import CANCELLED, FAILED, SUCCEEDED, AuditSearch, Page, record_types_of
 from shared.audit.reading import as_array, read_blob
 from shared.audit.search_plan import Piece, Plan, midnight, new_plan, next_month, read_plan
+from shared.audit.searched import CONTENT_TYPE, SEARCHED, as_kept, link_digest, searched_blob
 from shared.audit.submissions import take_turn
 from shared.batches import grouped
 from shared.clock import Deadline
@@ -41,9 +40,6 @@ log = logging.getLogger("flowtrail")
 
 PLACE = "auditsearch"
 BACKFILL, MONTHLY = "backfill", "monthly"
-CONTENT_TYPE = "Audit.General"
-SEARCHED = "search-"
-"""What `content_id` begins with where an event came through a search; the id of the query follows."""
 RESERVE_S = 60.0
 LATEST = timedelta(days=7)
 """How much older than the blob that brings it an event is at most (measured by others: all within seven days)."""
@@ -188,14 +184,14 @@ class _Search:
 
     def _keep(self, piece: Piece, page: Page) -> None:
         """Stage the wanted records of a page, in the same way as those of a content blob."""
-        app, asked = self.app, piece.asked_utc or self.app.clock.now()
-        blob = ContentBlob(f"{SEARCHED}{piece.query_id}", CONTENT_TYPE, "", asked, asked)
+        app = self.app
+        blob = searched_blob(piece.query_id, piece.asked_utc or app.clock.now())
         body = as_array(page.records)
         reading = read_blob(body, blob, app.settings.audit_workloads, app.clock.now())
         if self.compares:
             self._tell_missed(piece, reading.rows)
-        link = hashlib.sha256(piece.next.encode()).hexdigest()[:12]
-        keep_raw(app, replace(blob, content_id=f"{blob.content_id}-{link}"), reading, body)
+        link = link_digest(piece.next)
+        keep_raw(app, as_kept(blob, link), reading, body)
         stage_events(app, reading.rows, [PLACE, piece.query_id, link])
         self.tally.rows_read += len(page.records)
         self.tally.rows_written += len(reading.rows)

@@ -18,6 +18,7 @@ from local.tenant import ContentBlob, Fault, Limits, World
 from local.tenant.activity import blob_body
 from shared.audit import search_plan, searching, submissions
 from shared.audit.search_plan import Piece, read_plan
+from shared.audit.searched import SEARCHED
 from shared.errors import SourcesFailed
 from shared.state.journal import (
     BLOB_LOST,
@@ -26,6 +27,7 @@ from shared.state.journal import (
     FILLED_BY_SEARCH,
     SEARCH_INCOMPLETE,
 )
+from shared.state.names import Container
 
 MIDNIGHT = ANCHOR.replace(hour=0)
 NEVER = datetime.max.replace(tzinfo=ANCHOR.tzinfo)
@@ -138,7 +140,7 @@ def test_thirty_days_come_whole_and_each_event_once(account: str) -> None:
         poll(stage)
         assert {(event_id, operation.lower()) for event_id, operation in published(stage)} == wanted
         assert not kinds(stage)
-        origins = {row["content_id"].startswith(searching.SEARCHED) for row in stage.rows("fact_audit_event")}
+        origins = {row["content_id"].startswith(SEARCHED) for row in stage.rows("fact_audit_event")}
         assert origins == {True, False}
         before = len(to_graph(stage))
         poll(stage)
@@ -151,7 +153,7 @@ def test_an_event_of_both_roads_stays_the_one_of_the_feed(account: str) -> None:
         assert len(to_graph(stage, "POST")) == 2
         assert numbers(stage) == [1]
         (row,) = stage.rows("fact_audit_event")
-        assert not row["content_id"].startswith(searching.SEARCHED)
+        assert not row["content_id"].startswith(SEARCHED)
         assert row["details"] is None, "what only the search says of a record is kept as if it were of the event"
 
 
@@ -450,7 +452,34 @@ def test_records_of_a_search_are_kept_and_can_be_read_again(account: str) -> Non
     with searching_stage(unlisted_days(1), account, search=days_ago(1)) as stage:
         poll_until(stage, lambda: is_done(stage))
         (name,) = stage.raw("audit/")
-        assert f"/{searching.SEARCHED}" in name
+        assert f"/{SEARCHED}" in name
+        assert numbers(stage) == [1]
+        (first,) = stage.rows("fact_audit_event")
         restart(stage, AUDIT_REPLAY=name.partition("date=")[2][:10])
         poll(stage)
         assert numbers(stage) == [1]
+        (again,) = stage.rows("fact_audit_event")
+        assert again["ingested_utc"] > first["ingested_utc"]
+        assert again == {**first, "ingested_utc": again["ingested_utc"]}
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_reading_a_search_again_displaces_nothing_of_the_feed(account: str, *, older: bool) -> None:
+    """The feed brought the event on the day of the search, some hours before; an older version kept no time."""
+    world = world_of(blob_at(1, MIDNIGHT - timedelta(minutes=30)))
+    with searching_stage(world, account, search=days_ago(1)) as stage:
+        poll_until(stage, lambda: is_done(stage))
+        assert numbers(stage) == [1]
+        before = stage.rows("fact_audit_event")
+        (name,) = (one for one in stage.raw("audit/") if SEARCHED in one)
+        if older:
+            blobs = stage.app.storage.blobs
+            blobs.put(Container.RAW, name.rpartition("-")[0] + ".json.gz", blobs.get(Container.RAW, name) or b"")
+            blobs.delete(Container.RAW, name)
+        for one in stage.raw("audit/"):
+            if SEARCHED not in one:
+                stage.app.storage.blobs.delete(Container.RAW, one)
+        restart(stage, AUDIT_REPLAY=name.partition("date=")[2][:10])
+        poll(stage)
+        assert numbers(stage) == [1]
+        assert stage.rows("fact_audit_event") == before
