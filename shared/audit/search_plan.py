@@ -25,6 +25,8 @@ ROUND = 1000
 MOST_ABSENT = 2
 MOST_ABSENT_PART = 0.05
 """How much of what the service counted may be absent, for it calls the count approximate; of a few, one or two."""
+MOST_UNMATCHED_PART = 0.5
+"""The same of what the feed brought: some of that may have a record type that a query doesn't ask for."""
 SETTLED = timedelta(days=8)
 """A month is compared when the feed has brought what it will: a late event is seven days late at most."""
 
@@ -33,7 +35,8 @@ SETTLED = timedelta(days=8)
 class Piece:
     """A time to search, and how far that is: not asked, asked (`query_id`), or being read (`next` page).
 
-    `cut` and `about` are what the service says of the query; `after_utc` is when it may be asked again.
+    `cut` and `about` are what the service says of the query, `matched` how many records the feed had brought, too;
+    `after_utc` is when it may be asked again.
     """
 
     start: datetime
@@ -42,6 +45,7 @@ class Piece:
     asked_utc: datetime | None = None
     next: str = ""
     read: int = 0
+    matched: int = 0
     about: int = 0
     cut: bool = False
     tries: int = 0
@@ -70,17 +74,20 @@ class Piece:
             return ()
         return Piece(self.start, middle), Piece(middle, self.end)
 
-    def shortfall(self) -> str:
+    def shortfall(self, of_feed: int = 0) -> str:
         """Why a query that was read to its end may lack records; empty where nothing speaks for it.
 
-        A round number is what a limit looks like that the service does not tell of.
+        `of_feed` are the events that the feed brought of its time. A round number is what a limit looks like that
+        the service does not tell of.
         """
         if self.cut:
             return "it found more records than the service gives of one query"
         if self.read and self.read % ROUND == 0:
             return f"it brought exactly {self.read} records, which looks like a limit"
-        if self.about - self.read > (max(MOST_ABSENT, MOST_ABSENT_PART * self.about) if self.read else 0):
+        if _is_short(self.read, self.about, MOST_ABSENT_PART):
             return f"it brought {self.read} of about {self.about} records"
+        if _is_short(self.matched, of_feed, MOST_UNMATCHED_PART):
+            return f"it brought {self.matched} of {of_feed} events that the feed has brought"
         return ""
 
     @property
@@ -94,7 +101,7 @@ class Plan:
     """A search from `start` to `end`, whole UTC days: everything before `position` is searched or in `pieces`.
 
     `order` names what it was made for; `since` is from when on searches of its kind leave nothing out, and `told`
-    whether what it has filled was said.
+    whether what it has filled was said. `brought` is the number of records that came.
     """
 
     order: str
@@ -104,6 +111,7 @@ class Plan:
     position: datetime
     pieces: tuple[Piece, ...] = field(default_factory=tuple)
     told: bool = False
+    brought: int = 0
 
     @property
     def is_done(self) -> bool:
@@ -124,8 +132,8 @@ class Plan:
 
     @property
     def searched(self) -> Interval | None:
-        """The time that was searched to its end."""
-        until = self.end if self.is_done else self.start
+        """The time that was searched to its end; a search that brought nothing at all tells nothing."""
+        until = self.end if self.is_done and self.brought else self.start
         return Interval(self.since, until) if until > self.since else None
 
     def extended(self) -> Plan:
@@ -153,6 +161,11 @@ def read_plan(values: Mapping[str, Any]) -> Plan | None:
     return msgspec.json.decode(text, type=Plan) if text else None
 
 
+def _is_short(found: int, of: int, most_absent_part: float) -> bool:
+    """Whether considerably less was found than there is; nothing is never enough."""
+    return of - found > (max(MOST_ABSENT, most_absent_part * of) if found else 0)
+
+
 def _part(number: int) -> str:
     return f"plan{number or ''}"
 
@@ -172,7 +185,7 @@ def next_month(plan: Plan | None, first_seen: datetime, now: datetime) -> Plan |
     end = midnight(start.replace(day=1) + timedelta(days=32)).replace(day=1)
     if now < end + SETTLED:
         return None
-    return new_plan(f"{start:%Y-%m}", start, end, plan.since if plan else None)
+    return new_plan(f"{start:%Y-%m}", start, end, plan.since if plan and plan.brought else None)
 
 
 def midnight(instant: datetime) -> datetime:

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared.audit.collector import keep_raw, stage_events
+from shared.audit.comparison import KnownDay, known_day
 from shared.audit.graph import CANCELLED, FAILED, SUCCEEDED, AuditSearch, Page, record_types_of
 from shared.audit.reading import as_array, read_blob
 from shared.audit.search_plan import Piece, Plan, midnight, new_plan, next_month, read_plan
 from shared.audit.searched import CONTENT_TYPE, SEARCHED, as_kept, link_digest, searched_blob
 from shared.audit.submissions import take_turn
-from shared.batches import grouped
 from shared.clock import Deadline
 from shared.errors import Defer, FlowtrailError, Missing, Skip, Stop, Throttled
 from shared.intervals import Interval, gaps
 from shared.net.api import StartAgain
-from shared.publishing.parquet import iter_rows
-from shared.publishing.staging import Destination, spool
-from shared.schema import FACT_AUDIT_EVENT
 from shared.state.checkpoints import Checkpoint
 from shared.state.journal import (
     BROUGHT_BY_SEARCH,
@@ -30,7 +26,6 @@ from shared.state.journal import (
     SEARCH_INCOMPLETE,
     Gap,
 )
-from shared.state.names import Container
 
 if TYPE_CHECKING:
     from shared.app import App
@@ -43,6 +38,11 @@ BACKFILL, MONTHLY = "backfill", "monthly"
 RESERVE_S = 60.0
 LATEST = timedelta(days=7)
 """How much older than the blob that brings it an event is at most (measured by others: all within seven days)."""
+MISSED = f"The feed did not bring all events of this time; theirs is a content_id with {SEARCHED}."
+FILLED = (
+    "The audit log was searched for the events of this time and of the week before; what it gave is here, "
+    "and nothing suggests that it gave too little."
+)
 
 
 def backfill(app: App, deadline: Deadline, tally: Tally) -> None:
@@ -86,7 +86,7 @@ class _Search:
         self.compares = compares
         self.service: AuditSearch = app.audit_search
         self.may_ask = True
-        self._known: dict[date, set[str]] = {}
+        self._known: dict[date, KnownDay] = {}
 
     def run(self) -> None:
         if self.plan.is_done and self.plan.told:
@@ -154,7 +154,7 @@ class _Search:
             return self._again(piece, f"the service no longer keeps it: {error}")
         if query.status == SUCCEEDED:
             first = self.service.first_page(piece.query_id)
-            whole = replace(piece, next=first, read=0, about=query.about, cut=query.is_cut)
+            whole = replace(piece, next=first, read=0, matched=0, about=query.about, cut=query.is_cut)
             if whole.cut and self._halves(whole):
                 return self._split(piece, whole.shortfall())
             return self._read(self._swap(piece, whole))
@@ -172,8 +172,8 @@ class _Search:
                 page = self.service.page(piece.next, self.deadline)
             except (Missing, StartAgain) as error:
                 return self._again(piece, str(error))
-            self._keep(piece, page)
-            read = replace(piece, next=page.next, read=piece.read + len(page.records))
+            matched = piece.matched + self._keep(piece, page)
+            read = replace(piece, next=page.next, read=piece.read + len(page.records), matched=matched)
             if not page.next:
                 return self._close(piece, read)
             seen.add(piece.next)
@@ -182,23 +182,33 @@ class _Search:
             piece = self._swap(piece, read)
         return None
 
-    def _keep(self, piece: Piece, page: Page) -> None:
-        """Stage the wanted records of a page, in the same way as those of a content blob."""
+    def _keep(self, piece: Piece, page: Page) -> int:
+        """Stage the wanted records of a page as those of a content blob; return how many the feed brought, too."""
         app = self.app
         blob = searched_blob(piece.query_id, piece.asked_utc or app.clock.now())
         body = as_array(page.records)
         reading = read_blob(body, blob, app.settings.audit_workloads, app.clock.now())
-        if self.compares:
-            self._tell_missed(piece, reading.rows)
+        matched = self._compared(piece, reading.rows) if self.compares else 0
         link = link_digest(piece.next)
         keep_raw(app, as_kept(blob, link), reading, body)
         stage_events(app, reading.rows, [PLACE, piece.query_id, link])
         self.tally.rows_read += len(page.records)
         self.tally.rows_written += len(reading.rows)
         self.tally.rows_failed += len(reading.failed)
+        self.plan = replace(self.plan, brought=self.plan.brought + len(page.records))
+        return matched
+
+    def _compared(self, piece: Piece, rows: list[dict[str, Any]]) -> int:
+        """How many events the feed brought, too; that it lacks others is said before they are staged."""
+        inside = {row["event_id"] for row in rows if piece.start <= row["created_utc"] < piece.end}
+        known = self._known_on(piece.start.date())
+        if not all(map(known.has, inside)):
+            self._note(piece.window, BROUGHT_BY_SEARCH, MISSED)
+        return known.of_feed(piece.window, inside)
 
     def _close(self, piece: Piece, read: Piece) -> None:
-        short = read.shortfall()
+        of_feed = self._known_on(piece.start.date()).of_feed(piece.window) if self.compares else 0
+        short = read.shortfall(of_feed)
         if not short:
             self._swap(piece)
         elif read.may_have_met_a_limit:
@@ -231,17 +241,9 @@ class _Search:
         self.plan = plan
         self.place = self.app.checkpoints.save(self.place, plan.values())
 
-    def _tell_missed(self, piece: Piece, rows: list[dict[str, Any]]) -> None:
-        """Say, before they are staged, that the feed did not bring events; said once for each piece."""
-        inside = [row for row in rows if piece.start <= row["created_utc"] < piece.end]
-        for day, events in grouped(inside, _day).items():
-            if any(row["event_id"] not in self._known_on(day) for row in events):
-                reason = f"The feed did not bring all events of this time; theirs is a content_id with {SEARCHED}."
-                self._note(piece.window, BROUGHT_BY_SEARCH, reason)
-
-    def _known_on(self, day: date) -> set[str]:
+    def _known_on(self, day: date) -> KnownDay:
         if day not in self._known:
-            self._known = {day: set(_known_events(self.app, day))}
+            self._known = {day: known_day(self.app, day)}
         return self._known[day]
 
     def _note(self, window: Interval, kind: str, reason: str) -> None:
@@ -268,21 +270,8 @@ class _Search:
         log.warning("The search of the audit log from %s to %s is done", self.plan.start, self.plan.end)
 
 
-def _known_events(app: App, day: date) -> Iterator[str]:
-    """Ids of the events of a day that are staged or published; staged first, for publishing moves them on."""
-    place = Destination(FACT_AUDIT_EVENT, day)
-    for rows in app.staging.read(place, app.staging.waiting_for(place)):
-        yield from rows.column("event_id").to_pylist()
-    for item in app.storage.blobs.list(Container.POWERBI, place.folder):
-        with spool() as file:
-            if app.storage.blobs.copy_into(Container.POWERBI, item.name, file) is not None:
-                file.seek(0)
-                for rows in iter_rows(FACT_AUDIT_EVENT, file, ["event_id"]):
-                    yield from rows.column("event_id").to_pylist()
-
-
 def _tell_filled(app: App) -> None:
-    """Say of each loss of the feed that searches have brought what it cost.
+    """Say of each loss of the feed that its time was searched, and nothing spoke against what that brought.
 
     Events may be a week older than the blobs that were lost, so that week must have been searched as well.
     """
@@ -293,15 +282,10 @@ def _tell_filled(app: App) -> None:
     for gap in found:
         needed = Interval(gap.from_utc - LATEST, max(gap.to_utc, gap.from_utc))
         if gap.kind in LOSSES_OF_THE_FEED and _is_covered(needed, searched, holes):
-            reason = "A search of the audit log has brought the events of this time and of the week before."
-            told = replace(gap, kind=FILLED_BY_SEARCH, subject=f"{gap.kind}: {gap.subject}", reason=reason)
+            told = replace(gap, kind=FILLED_BY_SEARCH, subject=f"{gap.kind}: {gap.subject}", reason=FILLED)
             app.journal.lost(replace(told, noticed_utc=app.clock.now()))
 
 
 def _is_covered(needed: Interval, searched: list[Interval], holes: list[Interval]) -> bool:
     overlaps = any(hole.start < needed.end and needed.start < hole.end for hole in holes)
     return not gaps(needed, searched) and not overlaps
-
-
-def _day(row: dict[str, Any]) -> date:
-    return row["created_utc"].date()

@@ -411,6 +411,40 @@ def test_what_the_feed_never_brought_is_taken_and_told(account: str) -> None:
         assert len(to_graph(stage)) == asked, "the next month is not over"
 
 
+@pytest.mark.parametrize(("times", "more", "told"), [(4, 1, 0), (None, search_plan.MOST_TRIES - 1, 1)])
+def test_a_month_of_which_the_feed_has_more_is_asked_for_anew(
+    account: str, times: int | None, more: int, told: int
+) -> None:
+    """The search brings nothing of a day, and the service says nothing of a count."""
+    world = world_of(blob_at(1, ANCHOR + timedelta(hours=2)))
+    limits = Limits(search_s=60, search_tells_its_limit=False)
+    with searching_stage(world, account, limits, search="monthly") as stage:
+        stage.app.journal.first_seen(stage.clock.now())
+        stage.clock.advance(hours=12)
+        poll(stage)
+        assert numbers(stage) == [1]
+        in_next_month(stage)
+        stage.tenant.faults.add(
+            Fault("graph", path_contains="/records", times=times, status=200, body=b'{"value":[]}')
+        )
+        poll(stage, 30, minutes=30)
+        assert is_done(stage, searching.MONTHLY)
+        assert kinds(stage).count(SEARCH_INCOMPLETE) == told
+        plan = read_plan(stage.app.checkpoints.load(searching.PLACE, searching.MONTHLY).values)
+        assert plan
+        assert len(to_graph(stage, "POST")) == (plan.end - plan.start).days + more
+
+
+def test_a_loss_of_which_a_search_brings_nothing_is_not_filled(account: str) -> None:
+    with searching_stage(world_of(), account) as stage:
+        poll(stage, 1, days=9)
+        poll(stage)
+        assert kinds(stage) == [CONTENT_EXPIRED]
+        restart(stage, AUDIT_SEARCH=days_ago(8))
+        poll_until(stage, lambda: is_done(stage))
+        assert kinds(stage) == [CONTENT_EXPIRED]
+
+
 def test_a_loss_that_a_search_has_filled_is_told_as_filled(account: str) -> None:
     lost = blob_at(1, MIDNIGHT - timedelta(days=2))
     with searching_stage(world_of(lost), account) as stage:
@@ -434,6 +468,7 @@ def test_a_loss_that_a_search_has_filled_is_told_as_filled(account: str) -> None
         assert numbers(stage) == [1]
         filled = next(one for one in stage.app.journal.gaps() if one.kind == FILLED_BY_SEARCH)
         assert filled.subject == f"{BLOB_LOST}: {lost.content_id}"
+        assert filled.reason == searching.FILLED
 
 
 def test_an_outage_of_more_than_seven_days_can_be_filled(account: str) -> None:

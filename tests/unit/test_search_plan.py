@@ -29,8 +29,8 @@ PIECE = Piece(START, START + DAY)
 GRANTED = 200
 
 
-def done(plan: Plan) -> Plan:
-    return Plan(plan.order, plan.since, plan.start, plan.end, plan.end, told=True)
+def done(plan: Plan, brought: int = 1) -> Plan:
+    return Plan(plan.order, plan.since, plan.start, plan.end, plan.end, told=True, brought=brought)
 
 
 def test_a_plan_is_cut_into_days_and_only_so_many_are_under_way() -> None:
@@ -44,7 +44,7 @@ def test_a_plan_is_cut_into_days_and_only_so_many_are_under_way() -> None:
 
 
 def test_a_plan_is_kept_as_it_is() -> None:
-    asked = Piece(START, START + DAY, "id", START, "https://next", 7, 9, cut=True, tries=1, after_utc=START)
+    asked = Piece(START, START + DAY, "id", START, "https://next", 7, 3, 9, cut=True, tries=1, after_utc=START)
     plan = new_plan("x", START, START + DAY).extended().swapped(PIECE, asked)
     assert read_plan(plan.values()) == plan
     assert read_plan({}) is None
@@ -117,6 +117,25 @@ def test_the_share_of_a_day_is_kept_whatever_the_schedule(minutes: int) -> None:
 def test_what_is_believed_of_a_query_that_succeeded(read: int, about: int, cut: bool, believed: bool) -> None:
     piece = Piece(START, START + DAY, "id", START, read=read, about=about, cut=cut)
     assert (not piece.shortfall()) is believed
+
+
+@pytest.mark.parametrize(("matched", "of_feed"), [(0, 1), (4, 9), (49, 100)])
+def test_a_query_that_lacks_much_of_what_the_feed_brought_is_not_believed(matched: int, of_feed: int) -> None:
+    assert replace(PIECE, read=107, matched=matched).shortfall(of_feed)
+
+
+@pytest.mark.parametrize(("matched", "of_feed"), [(0, 0), (1, 3), (50, 100)])
+def test_a_query_that_has_most_of_what_the_feed_brought_is_believed(matched: int, of_feed: int) -> None:
+    assert not replace(PIECE, read=107, matched=matched).shortfall(of_feed)
+
+
+def test_a_search_that_brought_nothing_at_all_has_searched_nothing() -> None:
+    plan = new_plan("x", START, START + DAY)
+    assert done(plan).searched == Interval(START, START + DAY)
+    assert done(plan, brought=0).searched is None
+    after = next_month(done(plan, brought=0), START, START + 60 * DAY)
+    assert after
+    assert after.since == START + DAY
 
 
 def test_only_what_may_have_met_a_limit_is_worth_cutting() -> None:
