@@ -38,8 +38,8 @@ class Keep(StrEnum):
 class MergeRule:
     """`order` are the columns that rank rows of one identity: an instant, and text that decides between equals.
 
-    `renewed` is the instant that decides among rows of the same rank: the latest stays. `caseless` is the column of
-    the identity whose letters do not matter.
+    `renewed` is the instant that decides among rows of the same rank: the latest stays. `caseless` is the column
+    of the identity whose letters do not matter.
     """
 
     identity: tuple[str, ...]
