@@ -200,11 +200,11 @@ class Collector:
     def _refused(self, entry: LedgerEntry, error: Stop) -> None:
         """The service, or the app, refuses a blob for what an administrator must change.
 
-        If it is this blob alone, the others go on; if it is all of them, it makes no sense to go on asking. Blobs
-        that were refused before say nothing new: they come first, and must not keep the others waiting.
+        If it is this blob alone, the others go on; if it is all of them, it makes no sense to go on asking. Those
+        that are refused pause for longer and longer, so that others have their turn.
         """
         self.refusal = error
-        self.refusals += entry.attempts == 0
+        self.refusals += 1
         if self.refusals >= MOST_REFUSALS:
             self.halted.set()
         self._failed(entry, error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -30,7 +30,8 @@ class FeedCursor:
 
     `enabled_utc` is when the feed was last listed, or brought a blob, so that its subscription was on;
     `started_utc` when a start was last tried; `newest_utc` when the newest blob that was ever listed became
-    available; `off_utc` when the subscription was last off by two answers of the service, for one may be wrong.
+    available; `off_utc` when the subscription was last off by two answers of the service, for one may be wrong;
+    `first_off_utc` when it first was in the lapse that is not yet told.
     """
 
     watermark: datetime | None = None
@@ -38,6 +39,7 @@ class FeedCursor:
     started_utc: datetime | None = None
     newest_utc: datetime | None = None
     off_utc: datetime | None = None
+    first_off_utc: datetime | None = None
 
     def values(self) -> dict[str, Any]:
         return {
@@ -46,6 +48,7 @@ class FeedCursor:
             "started_utc": self.started_utc,
             "newest_utc": self.newest_utc,
             "off_utc": self.off_utc,
+            "first_off_utc": self.first_off_utc,
         }
 
     def may_start(self, now: datetime) -> bool:
@@ -66,8 +69,14 @@ class FeedCursor:
         """
         if not self.lapse:
             return known
-        before = (blob.created for blob in blobs if blob.created <= self.lapse.end)
+        found_off = self.first_off_utc or self.lapse.end
+        before = (blob.created for blob in blobs if blob.created <= found_off)
         return max((*before, *([known] if known else [])), default=None)
+
+    def off(self, now: datetime) -> FeedCursor:
+        """The subscription is found to be off, perhaps once more in one lapse."""
+        first = self.first_off_utc if self.lapse else None
+        return replace(self, off_utc=now, first_off_utc=first or now)
 
     def silent_since(self, first: datetime) -> datetime | None:
         """Since when the feed had shown no new blob when it was last listed, if that is no longer usual.
@@ -83,7 +92,7 @@ class FeedCursor:
 
 
 def read_feed_cursor(values: Mapping[str, Any]) -> FeedCursor:
-    names = ("watermark_utc", "enabled_utc", "started_utc", "newest_utc", "off_utc")
+    names = ("watermark_utc", "enabled_utc", "started_utc", "newest_utc", "off_utc", "first_off_utc")
     return FeedCursor(*(values.get(name) for name in names))
 
 

@@ -83,15 +83,15 @@ class ActivityFeed:
     def subscribe(self, content_type: str, deadline: Deadline) -> bool:
         """Start a subscription and return whether it was off; one that is on already (AF20024) is fine.
 
-        The service wants 15 minutes between two starts (Management Activity API reference). One without an answer
-        is not sent again: a service that has heard it would say that the subscription is on already.
+        The service wants 15 minutes between two starts (Management Activity API reference). That it is on already
+        may be the doing of an attempt before, whose answer was lost: then it counts as one that was off.
 
         Raises:
             Unreachable: there was no answer; it may be on now.
         """
         url = self._url("subscriptions/start", contentType=content_type)
-        reply = self.api.send(Request("POST", url, {"Content-Length": "0"}, deadline, is_sent_once=True))
-        return reply.status == HTTPStatus.OK
+        reply = self.api.send(Request("POST", url, {"Content-Length": "0"}, deadline))
+        return reply.status == HTTPStatus.OK or reply.is_repeat
 
     def listing(self, content_type: str, window: Interval, deadline: Deadline) -> Iterator[list[ContentBlob]]:
         """The blobs that became available in a window of at most 24 hours, page after page.

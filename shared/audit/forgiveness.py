@@ -50,7 +50,7 @@ def is_lost(entry: LedgerEntry, error: FlowtrailError, server_time: datetime) ->
     if isinstance(error, (Defer, NotSubscribed)):
         return False
     tired = (entry.misses or 0) >= MOST_MISSES and server_time - (entry.missed_utc or server_time) >= PATIENCE
-    return tired or server_time - entry.expires_utc > AFTER_EXPIRY
+    return (tired and _is_about_the_blob(error)) or server_time - entry.expires_utc > AFTER_EXPIRY
 
 
 def _is_about_the_blob(error: FlowtrailError) -> bool:

@@ -7,23 +7,26 @@ import re
 from functools import lru_cache
 
 PROVIDER_PATH = re.compile(r"/providers/[^/?#]+/[^/?#]+/([^/?#]+)/?", re.IGNORECASE)
-OWNER_PATH = re.compile(r".*/(?:apis|apps|connections|flows|gateways)/([^/?#]+)", re.IGNORECASE | re.DOTALL)
+OWNER_PATH = re.compile(r".*/(?:apis|apps|connections|flows|gateways)/([^?#]+)", re.IGNORECASE | re.DOTALL)
 PORT_BEHIND_V4 = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3}){3})(?::[0-9]+)?")
 PORT_BEHIND_V6 = re.compile(r"\[([^\]]+)\](?::[0-9]+)?")
 MAPPED_V4 = re.compile(r"^[0:]*ffff:(?=[0-9]{1,3}\.)", re.IGNORECASE)
 
 
 def freed(text: str) -> tuple[str, bool]:
-    """An id in lower case, freed from the path around it, and whether that path says no more than its provider.
+    """An id in lower case, freed from the path in front of it, and whether it says all of the text.
 
-    What can be shared owns what stands behind it: a path to a permission is about the connection that it is for.
+    What can be shared owns what stands behind it: the id of a permission begins with that of its connection, for
+    events of one request differ in nothing else.
     """
-    if "/" not in text or "://" in text:
+    if "/" not in text:
         return text.lower(), True
+    if "://" in text:
+        return text.lower(), text == text.lower()
     if match := PROVIDER_PATH.fullmatch(text):
         return match[1].strip().lower(), True
     owner = OWNER_PATH.match(text)
-    found = owner[1] if owner else text.rstrip("/").rpartition("/")[2]
+    found = owner[1].rstrip("/") if owner else text.rstrip("/").rpartition("/")[2]
     return found.strip().lower(), False
 
 

@@ -23,6 +23,7 @@ from shared.state.journal import (
     BROUGHT_BY_SEARCH,
     FILLED_BY_SEARCH,
     LOSSES_OF_THE_FEED,
+    RECORDS_UNREADABLE,
     SEARCH_INCOMPLETE,
     Gap,
 )
@@ -191,6 +192,8 @@ class _Search:
         matched = self._compared(piece, reading.rows) if self.compares else 0
         link = link_digest(piece.next)
         keep_raw(app, as_kept(blob, link), reading, body)
+        if reading.failed:
+            self._note(piece.window, RECORDS_UNREADABLE, f"{len(reading.failed)} of {reading.records} records.")
         stage_events(app, reading.rows, [PLACE, piece.query_id, link])
         self.tally.rows_read += len(page.records)
         self.tally.rows_written += len(reading.rows)

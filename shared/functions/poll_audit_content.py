@@ -102,21 +102,21 @@ class _Poll:
         known = self.cursor
         if not known.may_start(self.now):
             if seen.is_disabled(self.content_type) or not seen.exists(self.content_type):
-                self._save(replace(known, off_utc=self.now))
+                self._save(known.off(self.now))
             return
-        self._save(replace(known, started_utc=self.now, off_utc=self.now))
+        self._save(replace(known.off(self.now), started_utc=self.now))
         try:
             was_off = self.feed.subscribe(self.content_type, self.deadline)
         except Unreachable:
             raise
         except (Stop, Defer, Skip):
             if seen.is_enabled(self.content_type):
-                self._save(replace(self.cursor, off_utc=known.off_utc))
+                self._save(replace(known, started_utc=self.now))
             raise
         if was_off:
             log.warning("The subscription to %s was not enabled and has been started", self.content_type)
         elif not seen.is_disabled(self.content_type):
-            self._save(replace(self.cursor, off_utc=known.off_utc))
+            self._save(replace(known, started_utc=self.now))
 
     def _list(self) -> None:
         """List up to now; a listing that the service breaks off starts again from what is listed already."""
@@ -143,9 +143,9 @@ class _Poll:
                 self._list_window(window, moves=problem is None)
             except OddEntries as error:  # what is behind it must not wait until it is too late
                 problem = error
+        self._tell_lapse()
         if problem:
             raise problem
-        self._tell_lapse()
 
     def _list_window(self, window: Interval, *, moves: bool) -> None:
         """Enter every page into the ledger, and move the watermark after the last, if it may.
@@ -166,11 +166,15 @@ class _Poll:
         self._save(replace(self.cursor, watermark=watermark, enabled_utc=enabled, newest_utc=newest))
 
     def _tell_lapse(self) -> None:
-        """What happens while there is no subscription can never be fetched (API reference): a gap."""
+        """What happens while there is no subscription can never be fetched (API reference): a gap.
+
+        Its times are settled before, so that they are the same where it has to be told again after a crash.
+        """
         if lapse := self.cursor.lapse:
+            self._save(replace(self.cursor, first_off_utc=lapse.start))
             reason = "The subscription was disabled at the service; it has been started again."
             self._note_gap(lapse, SUBSCRIPTION_DISABLED, reason)
-            self._save(replace(self.cursor, enabled_utc=self.now))
+            self._save(replace(self.cursor, enabled_utc=self.now, off_utc=None, first_off_utc=None))
 
     def _note_gap(self, missing: Interval, kind: str, reason: str) -> None:
         self.app.journal.lost(

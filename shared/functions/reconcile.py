@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from functools import partial
 
 from shared.app import App
@@ -28,6 +28,7 @@ FUNCTION = "reconcile"
 DEADLINE_S = 480.0
 MOST_STARTS = 3
 LOOKED_BACK = timedelta(days=30)
+LOOKED_BACK_AT_FIRST = timedelta(days=400)
 GIVEN_UP = "auditgivenup"
 
 
@@ -96,7 +97,7 @@ def give_up_expired(app: App, content_type: str) -> None:
     until = earliest_day(app.clock.now())
     place = app.checkpoints.load(GIVEN_UP, content_type)
     looked_at: datetime | None = place.values.get("until_utc")
-    since = (looked_at - LOOKED_BACK).date() if looked_at else date.min
+    since = (looked_at - LOOKED_BACK).date() if looked_at else until - LOOKED_BACK_AT_FIRST
     for entry in app.ledger.pending(content_type, since, until):
         reason = entry.last_error or "It was listed, and expired before it could be fetched."
         note_lost(app, entry, reason)

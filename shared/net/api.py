@@ -7,7 +7,7 @@ import math
 import random
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -99,18 +99,18 @@ class Api:
             self._await_turn(request.deadline)
             outcome = self._try(request, token)
             if isinstance(outcome, Reply):
-                return outcome
+                return replace(outcome, is_repeat=True) if failures else outcome
             rule, fault, after_s = outcome
             if rule.act is Act.REFRESH and not renewed:
                 token, renewed = self.tokens.refreshed(self.scope, token), True
             elif rule.act is Act.THROTTLE:
                 self.cooldown.extend(self._pause_s(after_s, throttled))
                 throttled += 1
-            elif rule.act is Act.RETRY and failures < ATTEMPTS - 1 and (fault.status or not request.is_sent_once):
+            elif rule.act is Act.RETRY and failures < ATTEMPTS - 1:
                 self._back_off(request.deadline, fault, failures, after_s)
                 failures += 1
             else:
-                raise self._error(rule, fault, failures + 1)
+                raise self._error(rule, fault)
 
     def _check_origin(self, url: str) -> None:
         """Refuse to send a token anywhere but to the origin that it was issued for."""
@@ -164,11 +164,11 @@ class Api:
         wait_s = longest_s * self.jitter() if after_s is None else after_s
         self._wait(wait_s, deadline, Defer if fault.status else Unreachable, str(fault))
 
-    def _error(self, rule: Rule, fault: Fault, attempts: int) -> Exception:
+    def _error(self, rule: Rule, fault: Fault) -> Exception:
         text = f"{self.policy.service} at {self.origin}: {fault}"
         if rule.act is Act.RETRY:
             error = Defer if fault.status else Unreachable
-            return error(f"{text} (after {attempts} attempt{'s' * (attempts > 1)})", LONGEST_BACKOFF_S)
+            return error(f"{text} (after {ATTEMPTS} attempts)", LONGEST_BACKOFF_S)
         if rule.act is Act.SKIP:
             return Missing(text, fault.code)
         if rule.act is Act.RESTART:

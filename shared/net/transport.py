@@ -34,10 +34,7 @@ class NetworkError(FlowtrailError):
 
 @dataclass(frozen=True)
 class Request:
-    """`max_bytes` bounds the decompressed body, so that no server can fill the memory.
-
-    What `is_sent_once` is not sent again where no answer came, for it may have been done.
-    """
+    """`max_bytes` bounds the decompressed body, so that no server can fill the memory."""
 
     method: str
     url: str
@@ -45,16 +42,16 @@ class Request:
     deadline: Deadline
     body: bytes = b""
     max_bytes: int = 64 * MEBIBYTE
-    is_sent_once: bool = False
 
 
 @dataclass(frozen=True)
 class Reply:
-    """Header names are in lower case."""
+    """Header names are in lower case. `is_repeat`: the request had been sent before, and may have been heard."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     body: bytes = b""
+    is_repeat: bool = field(default=False, compare=False)
 
 
 class Transport(Protocol):

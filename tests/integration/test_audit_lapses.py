@@ -351,8 +351,65 @@ def test_a_lapse_is_told_though_no_answer_to_the_start_comes_through(account: st
             with suppress(SourcesFailed):
                 stage.run("poll_audit_content")
             stage.clock.advance(minutes=15)
-        assert starts(stage) == 1
+        assert starts(stage) == 2
         assert [gap.kind for gap in gaps(stage)] == ["subscription disabled"]
+
+
+def test_a_lapse_that_is_not_yet_told_is_not_forgotten_over_the_next(account: str) -> None:
+    between = a_blob(5, created=ANCHOR + timedelta(minutes=65))
+    with on_stage(world_of(a_blob(1), between), account) as stage:
+        collected(stage)
+        stage.tenant.disable_subscription(CONTENT_TYPE)
+        stage.clock.advance(minutes=60)
+        stage.tenant.faults.add(Fault("activity", path_contains="subscriptions/content", times=None, status=503))
+        with suppress(SourcesFailed):
+            stage.run("poll_audit_content")
+        stage.tenant.faults.clear()
+        stage.clock.advance(minutes=10)
+        stage.tenant.disable_subscription(CONTENT_TYPE)
+        for _ in range(3):
+            stage.clock.advance(minutes=20)
+            stage.run("poll_audit_content")
+        (gap,) = gaps(stage)
+        assert abs(gap.from_utc - ANCHOR) < A_MOMENT
+        assert abs(gap.to_utc - (ANCHOR + timedelta(minutes=90))) < A_MOMENT
+
+
+def test_a_lapse_that_is_told_again_after_a_crash_has_the_same_times(account: str) -> None:
+    late = a_blob(2, created=ANCHOR + timedelta(minutes=20), listed=ANCHOR + timedelta(minutes=70))
+    with on_stage(world_of(a_blob(1), late), account) as stage:
+        collected(stage)
+        stage.clock.advance(minutes=30)
+        stage.tenant.disable_subscription(CONTENT_TYPE)
+        stage.clock.advance(minutes=30)
+
+        def die(request: HttpRequest) -> None:
+            if "checkpoints" in request.url and gaps(stage) and request.method != "GET":
+                raise KeyboardInterrupt
+
+        stage.transport.before = die
+        with pytest.raises(KeyboardInterrupt):
+            stage.run("poll_audit_content")
+        stage.transport.before = lambda _: None
+        told = gaps(stage)
+        stage.app = stage.new_app()
+        stage.clock.advance(minutes=15)
+        stage.run("poll_audit_content")
+        assert len(told) == 1
+        assert [(gap.from_utc, gap.to_utc) for gap in gaps(stage)] == [(gap.from_utc, gap.to_utc) for gap in told]
+
+
+def test_events_of_one_request_that_share_a_connection_stay_apart(account: str) -> None:
+    path = "/providers/Microsoft.PowerApps/apis/shared_sql/connections/C-1/permissions/"
+    shares = [
+        an_event(1, Id="E-1", Operation="PutConnectionPermission", ResourceId=path + who) for who in ("a", "b")
+    ]
+    with on_stage(world_of(a_blob(1, *shares)), account) as stage:
+        stage.run("poll_audit_content")
+        stage.publish()
+        rows = stage.rows("fact_audit_event")
+        assert sorted(row["resource_id"] for row in rows) == ["c-1/permissions/a", "c-1/permissions/b"]
+        assert {row["connector_id"] for row in rows} == {"shared_sql"}
 
 
 def test_a_list_without_a_status_is_no_lapse_where_the_start_says_that_it_is_on(account: str) -> None:

@@ -360,10 +360,11 @@ def test_what_a_policy_was_held_against_is_no_policy(place: str) -> None:
     assert (event["resource_id"], event["policy_id"]) == ("x-1", None)
 
 
-def test_a_permission_belongs_to_the_connection_that_it_is_for() -> None:
+def test_the_id_of_a_permission_begins_with_that_of_its_connection() -> None:
     paths = [f"{CONNECTION}/permissions/P-1", CONNECTION.replace("C-1", "C-2/permissions/P-1")]
     events = [row(Operation="PutConnectionPermission", ResourceId=path) for path in paths]
-    assert [event["resource_id"] for event in events] == ["c-1", "c-2"]
+    assert [event["resource_id"] for event in events] == ["c-1/permissions/p-1", "c-2/permissions/p-1"]
+    assert {event["resource_type"] for event in events} == {"Connection"}
     assert [json.loads(event["details"])["ResourceId"] for event in events] == paths
 
 
