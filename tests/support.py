@@ -20,6 +20,7 @@ from shared.settings import Settings, load_settings
 NOON = datetime(2026, 5, 19, 12, tzinfo=UTC)
 ORIGIN = "https://contoso.crm4.dynamics.com"
 TENANT_ID = "11111111-1111-1111-1111-111111111111"
+WORKLOADS = frozenset({"powerplatform", "microsoftflow", "powerapps", "microsoftcopilotstudio"})
 REQUIRED = {
     "ENVIRONMENTS": ORIGIN,
     "TENANT_ID": TENANT_ID,

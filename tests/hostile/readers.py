@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from support import settings_with
+from support import WORKLOADS, settings_with
 
 from shared.audit.feed import ContentBlob
 from shared.audit.reading import as_array, read_blob
@@ -26,7 +26,6 @@ from shared.schema import FACT_AUDIT_EVENT, FACT_FLOW_ACTION
 CORPUS = Path(__file__).parents[1] / "corpus"
 NOW = datetime(2026, 5, 19, 12, tzinfo=UTC)
 BLOB = ContentBlob("1", "Audit.General", "u", NOW, NOW)
-WORKLOADS = frozenset({"powerplatform", "microsoftflow", "powerapps", "microsoftcopilotstudio"})
 PIECE_BYTES = 1024 * 1024
 RULES = ValueRules("full", settings_with().redact_names, 4000)
 

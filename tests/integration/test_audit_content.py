@@ -13,6 +13,7 @@ import pytest
 from integration.stage import ANCHOR, Stage, bare_world, on_stage, small_world
 from local.tenant import ContentBlob, Fault, Limits, World
 from shared.errors import SourcesFailed
+from shared.state.journal import Gap
 from shared.state.ledger import LedgerEntry
 from shared.state.names import StateTable
 
@@ -69,6 +70,10 @@ def ledger(stage: Stage) -> list[LedgerEntry]:
 def states(stage: Stage) -> dict[str, int]:
     found = [entry.status for entry in ledger(stage)]
     return {str(state): found.count(state) for state in found}
+
+
+def gaps(stage: Stage) -> list[Gap]:
+    return list(stage.app.journal.gaps())
 
 
 def test_blobs_of_the_same_time_are_all_fetched(account: str) -> None:
@@ -156,7 +161,7 @@ def test_a_blob_that_stays_unreadable_is_lost_and_kept_as_it_came(account: str, 
             stage.clock.advance(hours=6)
         assert collected(stage) == ["1"]
         assert states(stage) == {"lost": 1, "done": 1}
-        (gap,) = stage.app.journal.gaps()
+        (gap,) = gaps(stage)
         assert (gap.kind, gap.subject) == ("content blob lost", blobs[0].content_id)
         assert stage.raw("unreadable/audit/")
 
@@ -170,7 +175,7 @@ def test_an_expired_blob_is_lost_at_once_and_said_once(account: str) -> None:
         collected(stage)
         collected(stage)
         assert states(stage) == {"lost": 1, "done": 1}
-        (gap,) = stage.app.journal.gaps()
+        (gap,) = gaps(stage)
         assert gap.subject == dying.content_id
         assert "AF20051" in gap.reason
 
@@ -184,7 +189,7 @@ def test_after_an_outage_everything_still_to_be_had_is_fetched_and_the_rest_is_a
         seen_until = stage.clock.at - timedelta(seconds=30)
         stage.clock.advance(days=9)
         assert collected(stage) == ["1", "3"]
-        (gap,) = stage.app.journal.gaps()
+        (gap,) = gaps(stage)
         assert (gap.source, gap.kind) == ("Audit.General", "audit content expired")
         assert abs(gap.from_utc - seen_until) < A_MOMENT
         assert abs(gap.to_utc - (stage.clock.at - timedelta(days=7) + timedelta(minutes=20))) < A_MOMENT
@@ -197,7 +202,7 @@ def test_a_missing_subscription_is_started_once(account: str) -> None:
         collected(stage)
         starts = [request for request in stage.tenant.requests if "subscriptions/start" in request.path]
         assert len(starts) == 1
-        assert not list(stage.app.journal.gaps())
+        assert not gaps(stage)
 
 
 def test_a_disabled_subscription_is_started_and_the_time_without_is_a_gap(account: str) -> None:
@@ -208,7 +213,7 @@ def test_a_disabled_subscription_is_started_and_the_time_without_is_a_gap(accoun
         stage.tenant.world = replace(world, subscriptions={"Audit.General": False})
         stage.clock.advance(hours=3)
         collected(stage)
-        (gap,) = stage.app.journal.gaps()
+        (gap,) = gaps(stage)
         assert gap.kind == "subscription disabled"
         assert abs(gap.from_utc - last_seen) < A_MOMENT
         assert abs(gap.to_utc - stage.clock.at) < A_MOMENT
@@ -253,7 +258,7 @@ def test_a_clock_that_is_wrong_by_ten_minutes_does_no_harm(account: str, skew_mi
         stage.tenant.clock = lambda: stage.clock.at + ahead
         stage.tenant.world = stage.tenant.world
         assert "2" in collected(stage)
-        assert not list(stage.app.journal.gaps())
+        assert not gaps(stage)
 
 
 def test_pages_of_a_listing_are_followed_and_every_call_names_the_publisher(account: str) -> None:

@@ -3,116 +3,44 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from integration.stage import ANCHOR, Stage, on_stage, small_world
-from integration.test_audit_content import a_blob, an_event, world_of
-from integration.test_audit_replay import restart
-from local.tenant import ContentBlob, Fault, Limits, World
+from integration.searches import (
+    MIDNIGHT,
+    NEVER,
+    QUERIES,
+    blob_at,
+    days_ago,
+    ending,
+    event_at,
+    is_done,
+    kinds,
+    numbers,
+    poll,
+    poll_until,
+    published,
+    searching_stage,
+    to_graph,
+    unlisted_days,
+)
+from integration.stage import ANCHOR, small_world
+from integration.test_audit_content import world_of
+from local.tenant import Fault, Limits
 from local.tenant.activity import blob_body
 from shared.audit import search_plan, searching, submissions
 from shared.audit.search_plan import Piece, read_plan
 from shared.audit.searched import SEARCHED
 from shared.errors import SourcesFailed
 from shared.state.journal import (
-    BLOB_LOST,
-    BROUGHT_BY_SEARCH,
-    CONTENT_EXPIRED,
-    FILLED_BY_SEARCH,
     SEARCH_INCOMPLETE,
 )
-from shared.state.names import Container
 
-MIDNIGHT = ANCHOR.replace(hour=0)
-NEVER = datetime.max.replace(tzinfo=ANCHOR.tzinfo)
-QUERIES = "/v1.0/security/auditLog/queries"
-QUICK = Limits(search_s=60)
-
-
-@pytest.fixture(autouse=True)
-def many_queries_in_a_tick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What takes ticks in production need not take them in each test."""
-    monkeypatch.setattr(submissions, "SPACING", timedelta(minutes=1))
-
-
-def days_ago(days: float) -> str:
-    return f"{ANCHOR - timedelta(days=days):%Y-%m-%d}"
-
-
-def event_at(number: int, at: datetime, **more: Any) -> dict[str, Any]:
-    return an_event(number, CreationTime=f"{at:%Y-%m-%dT%H:%M:%S}", **more)
-
-
-def blob_at(number: int, at: datetime, *records: dict[str, Any], listed: datetime | None = None) -> ContentBlob:
-    """A blob that was there an hour after what happened `at` a time; one that is too old has expired."""
-    return a_blob(number, *(records or (event_at(number, at),)), created=at + timedelta(hours=1), listed=listed)
-
-
-def searching_stage(
-    world: World, account: str, limits: Limits = QUICK, search: str = "off"
-) -> AbstractContextManager[Stage]:
-    return on_stage(world, account, limits, AUDIT_SEARCH=search, AUDIT_WINDOW_HOURS="24")
-
-
-def unlisted_days(days: int, per_day: int = 1) -> World:
-    """Events of the last days that the feed never brings."""
-    times = [
-        MIDNIGHT - timedelta(days=day) + timedelta(hours=3 + number)
-        for day in range(1, days + 1)
-        for number in range(per_day)
-    ]
-    return world_of(*[blob_at(number, at, listed=NEVER) for number, at in enumerate(times, 1)])
-
-
-def poll(stage: Stage, times: int = 1, **after: float) -> None:
-    for _ in range(times):
-        stage.run("poll_audit_content")
-        stage.clock.advance(**(after or {"minutes": 15}))
-
-
-def poll_until(stage: Stage, condition: Callable[[], bool], most: int = 60) -> int:
-    """Poll every quarter of an hour; return how often it took."""
-    for ticks in range(1, most + 1):
-        poll(stage)
-        if condition():
-            return ticks
-    raise AssertionError("it never came")
-
-
-def is_done(stage: Stage, which: str = searching.BACKFILL) -> bool:
-    plan = read_plan(stage.app.checkpoints.load(searching.PLACE, which).values)
-    return plan is not None and plan.is_done and plan.told
-
-
-def published(stage: Stage) -> set[tuple[str, str]]:
-    stage.publish()
-    rows = stage.rows("fact_audit_event")
-    found = {(row["event_id"], row["operation"]) for row in rows}
-    keys = {(row["event_id"], row["operation"], row["resource_id"]) for row in rows}
-    assert len(keys) == len(rows), "an event is there twice"
-    return found
-
-
-def numbers(stage: Stage) -> list[int]:
-    return sorted(int(event_id[-12:], 16) for event_id, _ in published(stage))
-
-
-def to_graph(stage: Stage, method: str = "") -> list[str]:
-    return [
-        request.path
-        for request in stage.tenant.requests
-        if request.service == "graph" and method in ("", request.method)
-    ]
-
-
-def kinds(stage: Stage) -> list[str]:
-    return sorted(gap.kind for gap in stage.app.journal.gaps())
+pytestmark = pytest.mark.usefixtures("many_queries_in_a_tick")
 
 
 def test_nothing_is_asked_of_graph_unless_it_is_wanted(account: str) -> None:
@@ -353,11 +281,6 @@ def test_a_query_that_always_fails_is_given_up_loudly(account: str) -> None:
         assert kinds(stage) == [SEARCH_INCOMPLETE]
 
 
-def ending(status: str, times: int | None) -> Fault:
-    body = json.dumps({"id": "x", "status": status}).encode()
-    return Fault("graph", path_contains=f"{QUERIES}/", times=times, status=200, body=body)
-
-
 def test_a_query_that_is_no_longer_kept_is_asked_anew(account: str) -> None:
     limits = Limits(search_s=1_500, search_kept_s=7_200)
     with searching_stage(unlisted_days(1), account, limits, search=days_ago(1)) as stage:
@@ -384,137 +307,3 @@ def test_a_link_to_another_host_gets_no_token(account: str) -> None:
         assert not [
             one for one in stage.tenant.requests if one.service == "activity" and one.authorization in tokens
         ]
-
-
-def in_next_month(stage: Stage) -> None:
-    """Nine days after the month is over, which the app has seen from its first day on."""
-    first = (ANCHOR.replace(day=1) + timedelta(days=32)).replace(day=1)
-    stage.clock.at = first + timedelta(days=9, hours=1)
-
-
-def test_what_the_feed_never_brought_is_taken_and_told(account: str) -> None:
-    at = ANCHOR + timedelta(hours=2)
-    world = world_of(blob_at(1, at), blob_at(2, at + timedelta(minutes=5), listed=NEVER))
-    with searching_stage(world, account, search="monthly") as stage:
-        stage.app.journal.first_seen(stage.clock.now())
-        stage.clock.advance(hours=12)
-        poll(stage)
-        assert numbers(stage) == [1]
-        assert not to_graph(stage)
-        in_next_month(stage)
-        poll_until(stage, lambda: is_done(stage, searching.MONTHLY), most=100)
-        assert numbers(stage) == [1, 2]
-        (gap,) = [one for one in stage.app.journal.gaps() if one.kind == BROUGHT_BY_SEARCH]
-        assert gap.from_utc <= at < gap.to_utc
-        asked = len(to_graph(stage))
-        poll(stage)
-        assert len(to_graph(stage)) == asked, "the next month is not over"
-
-
-@pytest.mark.parametrize(("times", "more", "told"), [(4, 1, 0), (None, search_plan.MOST_TRIES - 1, 1)])
-def test_a_month_of_which_the_feed_has_more_is_asked_for_anew(
-    account: str, times: int | None, more: int, told: int
-) -> None:
-    """The search brings nothing of a day, and the service says nothing of a count."""
-    world = world_of(blob_at(1, ANCHOR + timedelta(hours=2)))
-    limits = Limits(search_s=60, search_tells_its_limit=False)
-    with searching_stage(world, account, limits, search="monthly") as stage:
-        stage.app.journal.first_seen(stage.clock.now())
-        stage.clock.advance(hours=12)
-        poll(stage)
-        assert numbers(stage) == [1]
-        in_next_month(stage)
-        stage.tenant.faults.add(
-            Fault("graph", path_contains="/records", times=times, status=200, body=b'{"value":[]}')
-        )
-        poll(stage, 30, minutes=30)
-        assert is_done(stage, searching.MONTHLY)
-        assert kinds(stage).count(SEARCH_INCOMPLETE) == told
-        plan = read_plan(stage.app.checkpoints.load(searching.PLACE, searching.MONTHLY).values)
-        assert plan
-        assert len(to_graph(stage, "POST")) == (plan.end - plan.start).days + more
-
-
-def test_a_loss_of_which_a_search_brings_nothing_is_not_filled(account: str) -> None:
-    with searching_stage(world_of(), account) as stage:
-        poll(stage, 1, days=9)
-        poll(stage)
-        assert kinds(stage) == [CONTENT_EXPIRED]
-        restart(stage, AUDIT_SEARCH=days_ago(8))
-        poll_until(stage, lambda: is_done(stage))
-        assert kinds(stage) == [CONTENT_EXPIRED]
-
-
-def test_a_loss_that_a_search_has_filled_is_told_as_filled(account: str) -> None:
-    lost = blob_at(1, MIDNIGHT - timedelta(days=2))
-    with searching_stage(world_of(lost), account) as stage:
-        stage.tenant.faults.add(
-            Fault(
-                "activity",
-                path_contains="/audit/",
-                times=None,
-                status=400,
-                body=b'{"error":{"code":"AF20051","message":"expired"}}',
-            )
-        )
-        poll(stage)
-        assert kinds(stage) == [BLOB_LOST]
-        restart(stage, AUDIT_SEARCH=days_ago(4))
-        poll_until(stage, lambda: is_done(stage))
-        assert kinds(stage) == [BLOB_LOST], "the week before was not searched"
-        restart(stage, AUDIT_SEARCH=days_ago(11))
-        poll_until(stage, lambda: is_done(stage))
-        assert kinds(stage) == [BLOB_LOST, FILLED_BY_SEARCH]
-        assert numbers(stage) == [1]
-        filled = next(one for one in stage.app.journal.gaps() if one.kind == FILLED_BY_SEARCH)
-        assert filled.subject == f"{BLOB_LOST}: {lost.content_id}"
-        assert filled.reason == searching.FILLED
-
-
-def test_an_outage_of_more_than_seven_days_can_be_filled(account: str) -> None:
-    with searching_stage(world_of(blob_at(1, ANCHOR + timedelta(hours=12))), account) as stage:
-        poll(stage, 1, days=9)
-        poll(stage)
-        assert kinds(stage) == [CONTENT_EXPIRED]
-        assert numbers(stage) == []
-        restart(stage, AUDIT_SEARCH=days_ago(8))
-        poll_until(stage, lambda: is_done(stage))
-        assert numbers(stage) == [1]
-        assert kinds(stage) == [CONTENT_EXPIRED, FILLED_BY_SEARCH]
-
-
-def test_records_of_a_search_are_kept_and_can_be_read_again(account: str) -> None:
-    with searching_stage(unlisted_days(1), account, search=days_ago(1)) as stage:
-        poll_until(stage, lambda: is_done(stage))
-        (name,) = stage.raw("audit/")
-        assert f"/{SEARCHED}" in name
-        assert numbers(stage) == [1]
-        (first,) = stage.rows("fact_audit_event")
-        restart(stage, AUDIT_REPLAY=name.partition("date=")[2][:10])
-        poll(stage)
-        assert numbers(stage) == [1]
-        (again,) = stage.rows("fact_audit_event")
-        assert again["ingested_utc"] > first["ingested_utc"]
-        assert again == {**first, "ingested_utc": again["ingested_utc"]}
-
-
-@pytest.mark.parametrize("older", [False, True])
-def test_reading_a_search_again_displaces_nothing_of_the_feed(account: str, *, older: bool) -> None:
-    """The feed brought the event on the day of the search, some hours before; an older version kept no time."""
-    world = world_of(blob_at(1, MIDNIGHT - timedelta(minutes=30)))
-    with searching_stage(world, account, search=days_ago(1)) as stage:
-        poll_until(stage, lambda: is_done(stage))
-        assert numbers(stage) == [1]
-        before = stage.rows("fact_audit_event")
-        (name,) = (one for one in stage.raw("audit/") if SEARCHED in one)
-        if older:
-            blobs = stage.app.storage.blobs
-            blobs.put(Container.RAW, name.rpartition("-")[0] + ".json.gz", blobs.get(Container.RAW, name) or b"")
-            blobs.delete(Container.RAW, name)
-        for one in stage.raw("audit/"):
-            if SEARCHED not in one:
-                stage.app.storage.blobs.delete(Container.RAW, one)
-        restart(stage, AUDIT_REPLAY=name.partition("date=")[2][:10])
-        poll(stage)
-        assert numbers(stage) == [1]
-        assert stage.rows("fact_audit_event") == before
