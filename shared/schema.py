@@ -244,6 +244,7 @@ FACT_GAP = Table(
         _text("subject", "which one: a content blob, a run"),
         _text("reason", "why, and what can be done"),
         _instant("noticed_utc", "when it was noticed"),
+        _flag("is_loss", "something is lost or may be; false where what is told of is kept here"),
     ),
 )
 

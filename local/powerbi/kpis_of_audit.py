@@ -176,9 +176,9 @@ INGEST = (
         "Gaps",
         "Ingest",
         "Gap Count",
-        "Times in which something was lost or may be missing.",
-        "COUNTROWS ( Gaps )",
+        "Times in which something was lost or may be missing; what is told of and kept here is not counted.",
+        "CALCULATE ( COUNTROWS ( Gaps ), KEEPFILTERS ( NOT ( Gaps[Is Loss] == FALSE () ) ) )",
         COUNT,
-        "SELECT count(*) FROM fact_gap",
+        "SELECT count(*) FROM fact_gap WHERE is_loss IS NOT FALSE",
     ),
 )

@@ -136,13 +136,16 @@ RUNS = (
     ),
     _runs(
         "Stuck Runs",
-        "Runs that still run or wait, created more than 24 hours before the newest state that the model holds.",
+        "Runs that still run or wait, created more than 24 hours before the newest state that the model holds; "
+        "those that were deleted at the source are left out.",
         "VAR Newest = CALCULATE ( MAX ( Runs[Ingested (UTC)] ), ALL ( Runs ) )\n"
         'RETURN CALCULATE ( [Run Count], KEEPFILTERS ( Runs[Outcome] IN { "Running", "Waiting" } ), '
-        "KEEPFILTERS ( Runs[Created (UTC)] < Newest - 1 ) )",
+        "KEEPFILTERS ( Runs[Created (UTC)] < Newest - 1 ), "
+        "KEEPFILTERS ( ISBLANK ( Runs[Deleted At Source (UTC)] ) ) )",
         COUNT,
         "SELECT count(*) FROM fact_flow_session WHERE outcome IN ('Running', 'Waiting') "
-        "AND created_utc < (SELECT max(ingested_utc) - INTERVAL 1 DAY FROM fact_flow_session)",
+        "AND created_utc < (SELECT max(ingested_utc) - INTERVAL 1 DAY FROM fact_flow_session) "
+        "AND deleted_at_source_utc IS NULL",
         "Reliability",
     ),
     _runs(

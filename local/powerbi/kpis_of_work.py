@@ -69,11 +69,14 @@ ACTIONS = (
     ),
     _actions(
         "Share of Run Time",
-        "Time of leaf actions out of the run time of the finished runs selected.",
-        "DIVIDE ( [Action Time (s)] * 1000, "
-        f"CALCULATE ( SUM ( Runs[Duration (ms)] ), KEEPFILTERS ( {FINISHED_DAX} ) ) )",
+        "Time of leaf actions out of the run time of the finished runs selected whose log is in the model.",
+        "VAR FirstRun = CALCULATE ( MIN ( Actions[Created (UTC)] ), ALL ( Actions ) )\n"
+        f"RETURN DIVIDE ( [Action Time (s)] * 1000, CALCULATE ( SUM ( Runs[Duration (ms)] ), "
+        f'KEEPFILTERS ( {FINISHED_DAX} ), KEEPFILTERS ( Runs[Log Status] = "loaded" ), '
+        "KEEPFILTERS ( Runs[Created (UTC)] >= FirstRun ) ) )",
         PERCENT,
-        f"SELECT (SELECT sum(duration_ms) FROM {LEAF_ACTIONS}) / (SELECT sum(duration_ms) FROM {TIMED_RUNS})",
+        f"SELECT (SELECT sum(duration_ms) FROM {LEAF_ACTIONS}) / (SELECT sum(duration_ms) FROM {TIMED_RUNS} "
+        "AND log_status = 'loaded' AND created_utc >= (SELECT min(created_utc) FROM all_fact_flow_action))",
     ),
     _actions(
         "Average Gap Between Actions (s)",

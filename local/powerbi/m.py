@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from local.powerbi.model import M_TYPES, PARTITION_DATE, ModelTable
+from collections.abc import Iterable
+
+from local.powerbi.model import M_TYPES, PARTITION_DATE, Lookup, ModelTable
 from local.powerbi.work import ALL_OTHERS, COLUMNS, WorkByHand
+from shared.schema import Column
 
 PARAMETER = 'meta [IsParameterQuery = true, Type = "{}", IsParameterQueryRequired = true]'
 OPTIONAL = PARAMETER.replace("Required = true", "Required = false")
@@ -145,15 +148,37 @@ def source_of(table: ModelTable) -> str:
     """The query of a table. A dated one filters its rows by the day again, as Desktop wants it; none is lost."""
     if table.source.day_column is None:
         return f'let\n\tRows = ReadWhole("{table.source.name}", {type_of(table)})\nin\n\tRows'
+    lookup, result = _looked_up(table.lookup) if table.lookup else ("", "InRange")
     return (
         f'let\n\tRows = ReadDays("{table.source.name}", {type_of(table)}, RangeStart, RangeEnd),\n'
-        "\tInRange = Table.SelectRows(Rows, each [partition_date] >= RangeStart and [partition_date] < RangeEnd)\n"
-        "in\n\tInRange"
+        "\tInRange = Table.SelectRows(Rows, each [partition_date] >= RangeStart and [partition_date] < RangeEnd)"
+        f"{lookup}\nin\n\t{result}"
     )
 
 
+def _looked_up(lookup: Lookup) -> tuple[str, str]:
+    """The steps that add the columns of a lookup, and the name of the last one."""
+    taken = [column for column in lookup.source.columns if column.name in (lookup.key, *lookup.columns)]
+    names = ", ".join(f'"{name}"' for name in lookup.columns)
+    steps = (
+        f',\n\tKnown = ReadWhole("{lookup.source.name}", {_table_type(map(_field, taken))}),\n'
+        f'\tJoined = Table.NestedJoin(InRange, {{"{lookup.key}"}}, Known, {{"{lookup.key}"}}, "Known",'
+        " JoinKind.LeftOuter),\n"
+        f'\tLookedUp = Table.ExpandTableColumn(Joined, "Known", {{{names}}})'
+    )
+    return steps, "LookedUp"
+
+
 def type_of(table: ModelTable) -> str:
-    fields = [f"{column.name} = nullable {M_TYPES[column.kind]}" for column in table.source.columns]
+    fields = list(map(_field, table.source.columns))
     if table.source.day_column is not None:
         fields.append(f"{PARTITION_DATE} = nullable datetime")
+    return _table_type(fields)
+
+
+def _field(column: Column) -> str:
+    return f"{column.name} = nullable {M_TYPES[column.kind]}"
+
+
+def _table_type(fields: Iterable[str]) -> str:
     return "type table [\n\t\t" + ",\n\t\t".join(fields) + "\n\t]"

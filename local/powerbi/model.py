@@ -33,6 +33,18 @@ PARTITION_DATE = "partition_date"
 
 
 @dataclass(frozen=True)
+class Lookup:
+    """Columns that rows take from a published table that is one file, by its key."""
+
+    source: Table
+    columns: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        return self.source.key[0]
+
+
+@dataclass(frozen=True)
 class ModelTable:
     """A table of the model. `months` is how long rows of a dated table are kept; `hidden` are columns by name."""
 
@@ -41,6 +53,14 @@ class ModelTable:
     months: int = 0
     hidden: frozenset[str] = frozenset()
     renamed: Mapping[str, str] = field(default_factory=dict[str, str])
+    lookup: Lookup | None = None
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Those of the published table, and those that are looked up."""
+        taken = self.lookup.columns if self.lookup else ()
+        known = self.lookup.source.columns if self.lookup else ()
+        return (*self.source.columns, *(column for column in known if column.name in taken))
 
     def column_name(self, column: str) -> str:
         """The business name of a column: `started_utc` is `Started (UTC)`."""
@@ -92,8 +112,9 @@ MACHINE_HOURS = ModelTable(
     "Machine Hours",
     FACT_MACHINE_HOUR,
     months=24,
-    hidden=frozenset({"machine_id"}),
+    hidden=frozenset({"machine_id", "environment_id", "machine_group_id"}),
     renamed={"runs": "Active Runs"},
+    lookup=Lookup(DIM_MACHINE, ("environment_id", "machine_group_id")),
 )
 INGEST_RUNS = ModelTable("Ingest Runs", FACT_INGEST, months=3)
 GAPS = ModelTable("Gaps", FACT_GAP)
@@ -150,6 +171,8 @@ RELATIONSHIPS = (
     Relationship("Audit Events", "user_id", "Users", "user_id"),
     Relationship("Machine Hours", PARTITION_DATE, DATE_TABLE, "Date"),
     Relationship("Machine Hours", "machine_id", "Machines", "machine_id"),
+    Relationship("Machine Hours", "environment_id", "Environments", "environment_id"),
+    Relationship("Machine Hours", "machine_group_id", "Machine Groups", "machine_group_id"),
     Relationship("Ingest Runs", PARTITION_DATE, DATE_TABLE, "Date"),
 )
 

@@ -335,11 +335,12 @@ PAGES = (
             236,
             (
                 table(
-                    "Gaps: what was lost or may be missing",
+                    "Gaps of all times: what was lost, may be missing, or came another way",
                     (
                         "Gaps[Source]",
                         "Gaps[From (UTC)]",
                         "Gaps[To (UTC)]",
+                        "Gaps[Is Loss]",
                         "Gaps[Kind]",
                         "Gaps[Subject]",
                         "Gaps[Reason]",

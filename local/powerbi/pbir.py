@@ -215,11 +215,30 @@ def _color(value: str) -> Json:
 
 
 def _around(visual: Visual) -> Json:
+    around: Json = {"general": [{"properties": {"altText": _text(spoken(visual))}}]}
     if visual.kind is Kind.BACK:
-        return {"visualLink": [{"properties": {"show": _literal("true"), "type": _text("Back")}}]}
+        return {**around, "visualLink": [{"properties": {"show": _literal("true"), "type": _text("Back")}}]}
     if not visual.title or visual.kind in (Kind.TITLE, Kind.SLICER):
-        return {}
-    return {"title": [{"properties": {"show": _literal("true"), "text": _text(visual.title)}}]}
+        return around
+    return {**around, "title": [{"properties": {"show": _literal("true"), "text": _text(visual.title)}}]}
+
+
+def spoken(visual: Visual) -> str:
+    """What a screen reader says of a visual: its title and what it shows by what."""
+    match visual.kind:
+        case Kind.TITLE:
+            return f"Title of the page: {visual.title}"
+        case Kind.BACK:
+            return "Back to the page before"
+        case Kind.SLICER:
+            return f"Choose by {visual.title}"
+        case _:
+            shows, by = (" and ".join(map(_bare, fields)) for fields in (visual.shows, visual.by))
+            return f"{visual.title}: {shows}".removeprefix(": ") + (f", by {by}" if by else "")
+
+
+def _bare(reference: str) -> str:
+    return parsed(reference)[2]
 
 
 def _text(value: str) -> Json:

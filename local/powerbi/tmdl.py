@@ -139,7 +139,7 @@ def _measure(kpi: Kpi) -> str:
 
 def _columns(table: ModelTable) -> Iterator[str]:
     relating = {column for one in RELATIONSHIPS for name, column in _ends(one) if name == table.name}
-    for column in table.source.columns:
+    for column in table.columns:
         is_key = (column.name,) == table.source.key and column.name in relating
         yield _column(table, column, is_key=is_key)
     if table.source.day_column is not None:

@@ -20,7 +20,7 @@ from shared.health.reasons import Seen, reasons
 from shared.health.words import hours
 from shared.limits import HealthLimits
 from shared.schedules import read_schedule
-from shared.state.journal import HARMLESS, THE_APP, Gap
+from shared.state.journal import THE_APP
 from shared.state.names import Container, Queue
 from shared.state.sources import Faring
 
@@ -56,7 +56,7 @@ class _Look:
             *(self._timer(name) for name in TIMERS),
             *(self._message_function(name, by_queue[queue]) for name, queue in QUEUE_FUNCTIONS.items()),
         ]
-        gaps = [gap for gap in self.app.journal.noticed_since(self.now - DAY, self.now) if is_loss(gap)]
+        gaps = [gap for gap in self.app.journal.noticed_since(self.now - DAY, self.now) if gap.is_loss]
         health = Health(
             at_utc=self.now,
             functions=functions,
@@ -173,10 +173,6 @@ class _Look:
         items = list(chain.from_iterable(found))
         folders = {item.name.rpartition("/")[0] for item in items}
         return Unpublished(days=len(folders), oldest_utc=min((item.modified_utc for item in items), default=None))
-
-
-def is_loss(gap: Gap) -> bool:
-    return gap.kind not in HARMLESS
 
 
 def _age_s(now: datetime, then: datetime) -> int:

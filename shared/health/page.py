@@ -12,7 +12,6 @@ from shared.batches import grouped
 from shared.health.codes import TITLES, Code
 from shared.health.drawing import lane, sparkline
 from shared.health.facts import FunctionHealth, Health, QueueHealth, Reason, SourceHealth
-from shared.health.look import is_loss
 from shared.health.style import STYLE
 from shared.health.view import DAYS, EVENTS, RUNS, View
 from shared.health.words import ago, brief, count, hours, schedule_in_words, span, when
@@ -162,14 +161,14 @@ def _gaps(view: View) -> str:
 
 
 def _lane(source: str, gaps: Sequence[Gap], view: View) -> str:
-    spans = [(gap.from_utc, gap.to_utc, is_loss(gap)) for gap in gaps]
+    spans = [(gap.from_utc, gap.to_utc, gap.is_loss) for gap in gaps]
     what = f"{source}: {count(len(gaps), 'gap')} noticed in {DAYS} days, listed below"
     return f"<span>{escape(source)}</span>{lane(spans, view.days, what)}"
 
 
 def _gap(gap: Gap) -> str:
     time = when(gap.from_utc) if gap.from_utc == gap.to_utc else f"{when(gap.from_utc)} to {when(gap.to_utc)}"
-    kind = escape(gap.kind) if is_loss(gap) else f"{escape(gap.kind)} (nothing is missing here)"
+    kind = escape(gap.kind) if gap.is_loss else f"{escape(gap.kind)} (nothing is missing here)"
     return (
         f'<li><span class="where">{escape(gap.source)}</span>: {kind} <span class="soft">{time} UTC</span>'
         f"<p>{_text(gap.reason)}</p><small>{escape(gap.subject)}</small></li>"

@@ -91,6 +91,7 @@ def gap_rows(gaps: Iterable[Gap]) -> list[dict[str, Any]]:
             "subject": _joined(gap.subject for gap in found),
             "reason": _joined(gap.reason for gap in found),
             "noticed_utc": min(gap.noticed_utc for gap in found),
+            "is_loss": any(gap.is_loss for gap in found),
         }
         for (source, from_utc, to_utc), found in sorted(by_time.items(), key=lambda item: item[0])
     ]

@@ -73,6 +73,10 @@ class Gap:
     reason: str
     noticed_utc: datetime
 
+    @property
+    def is_loss(self) -> bool:
+        return self.kind not in HARMLESS
+
 
 class Journal:
     def __init__(self, ingest_log: Entities, gaps: Entities, checkpoints: Checkpoints) -> None:

@@ -22,6 +22,7 @@ from local.powerbi.kpis import KPIS
 from local.powerbi.model import RELATIONSHIPS, TABLES, table_named
 from local.powerbi.page import HEIGHT, WIDTH, Kind
 from local.powerbi.pages import PAGES
+from local.powerbi.pbir import parsed
 from powerbi.tmdl_reader import Member, expressions, read_table, relationships
 from shared.schema import TABLES as PUBLISHED
 
@@ -140,12 +141,14 @@ def test_the_model_has_the_columns_that_are_published(table: Any) -> None:
     read = MODEL[table.name]
     sources = {column.properties["sourceColumn"]: column for column in read.of("column").values()}
     day = {"partition_date"} if table.source.day_column else set()
-    assert set(sources) == {*table.source.column_names, *day}
-    for column in table.source.columns:
+    assert set(sources) == {*(column.name for column in table.columns), *day}
+    for column in table.columns:
         assert sources[column.name].description
         assert sources[column.name].properties["summarizeBy"] == "none"
     (partition,) = read.of("partition").values()
-    assert re.findall(r"(\w+) = nullable", partition.text) == [*table.source.column_names, *sorted(day)]
+    looked_up = (table.lookup.key, *table.lookup.columns) if table.lookup else ()
+    read_columns = [*table.source.column_names, *sorted(day), *looked_up]
+    assert re.findall(r"(\w+) = nullable", partition.text) == read_columns
     assert f'"{table.source.name}"' in partition.text
     assert bool(read.policy) == (table.source.day_column is not None)
     if read.policy:
@@ -219,6 +222,35 @@ def test_visuals_are_inside_their_page_and_beside_each_other() -> None:
                     or other.y + other.height <= one.y
                 )
                 assert apart or one is other, (page.title, one.title, other.title)
+
+
+def test_every_visual_is_told_to_a_screen_reader() -> None:
+    told = [json.loads(path.read_text("utf-8"))["visual"] for path in REPORT.rglob("visual.json")]
+    for visual in told:
+        (general,) = visual["visualContainerObjects"]["general"]
+        text = general["properties"]["altText"]["expr"]["Literal"]["Value"].strip("'")
+        assert text == text.strip()
+        assert ": " in text or visual["visualType"] in ("slicer", "actionButton", "cardVisual"), text
+
+
+SLICER_LEAVES_ALONE = {
+    ("Actions and errors", "Actions"): {"Runs"},  # a module is chosen among actions, runs have many
+    ("Ingest health", "Date"): {"Gaps"},  # the title of the table says that all are there
+    ("Ingest health", "Ingest Runs"): {"Gaps", "Runs", "Audit Events"},  # they choose among the runs of functions
+}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.title)
+def test_a_slicer_filters_what_stands_on_its_page(page: Any) -> None:
+    """All tables whose measures or columns are shown, but for those that are named above with a reason."""
+    ways = [(one.many, one.one) for one in RELATIONSHIPS if one.is_active]
+    facts = {table.name for table in TABLES if table.source.day_column or table.name == "Gaps"}
+    shown = {parsed(field)[1] for visual in page.visuals for field in visual.shows} & facts
+    for visual in page.visuals:
+        if visual.kind is Kind.SLICER:
+            table = parsed(visual.by[0])[1]
+            untouched = {name for name in shown if name != table and table not in set(_reached(name, ways))}
+            assert untouched <= SLICER_LEAVES_ALONE.get((page.title, table), set()), (page.title, table)
 
 
 def test_the_pages_that_are_asked_for_are_there() -> None:
