@@ -51,8 +51,9 @@ FLOW_MARKS = (b"/flows/", rb"\/flows\/")
 NO_TEXTS = (b"", b"null")
 NO_WORKLOAD = "(none)"
 NOTHING = msgspec.Raw(b"")
+BETWEEN_RECORDS = b", \t\r\n"
 FEW = 8
-"""Reading a whole blob again costs as much as reading the surroundings of one record in so many."""
+"""Reading a whole blob again costs as much as looking for one record in so many."""
 
 
 class Head(msgspec.Struct, gc=False):
@@ -86,6 +87,7 @@ class Selection:
 _heads = msgspec.json.Decoder(list[Head])
 _raws = msgspec.json.Decoder(list[msgspec.Raw])
 _head = msgspec.json.Decoder(Head)
+_raw = msgspec.json.Decoder(msgspec.Raw)
 
 
 def select(body: bytes, workloads: frozenset[str]) -> Selection:
@@ -99,65 +101,68 @@ def select(body: bytes, workloads: frozenset[str]) -> Selection:
     """
     try:
         heads = _heads.decode(body)
-        by_call = _by_call(heads)
-        named = {at for call, places in by_call.items() if _is_named(*call, workloads) for at in places}
+        by_call, formed = _looked_at(heads)
+        named = {call for call in by_call if _is_named(*call, workloads)}
     except (msgspec.ValidationError, TypeError):  # something in it is no object, or is called by a list
         return _one_by_one(body, workloads)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unreadable(f"the content blob is no JSON array: {error}") from error
-    wanted = sorted([*named, *_formed(heads, named, workloads)])
-    counts = Counter({call: len(places) for call, places in by_call.items()})
-    counts.subtract(map(CALL, (heads[at] for at in wanted)))
-    return Selection(kept=_cut_out(body, heads, wanted), dropped=_by_workload(counts))
+    others = [at for at in formed if CALL(heads[at]) not in named and _has_form(heads[at], workloads)]
+    wanted = sorted([at for call in named for at in by_call[call]] + others)
+    dropped: Counter[str] = Counter()
+    for call in by_call.keys() - named:
+        dropped[_shown(call[0])] += len(by_call[call])
+    dropped.subtract(_shown(heads[at].workload) for at in others)
+    return Selection(kept=_cut_out(body, heads, wanted), dropped=+dropped)
 
 
-def _by_call(heads: list[Head]) -> dict[tuple[Any, Any], list[int]]:
-    """The places of the records that are called alike, by workload and record type."""
-    places: dict[tuple[Any, Any], list[int]] = defaultdict(list)
-    for at, call in enumerate(map(CALL, heads)):
-        places[call].append(at)
-    return places
-
-
-def _formed(heads: list[Head], named: set[int], workloads: frozenset[str]) -> list[int]:
-    """The places of the other records whose form makes them wanted; most have nothing to be looked at."""
-    return [
-        at
-        for at, head in enumerate(heads)
-        if (
-            head.properties is not NOTHING
-            or head.flow_url is not NOTHING
-            or head.bot_id is not NOTHING
-            or head.additional is not NOTHING
-        )
-        and at not in named
-        and _has_form(head, workloads)
-    ]
+def _looked_at(heads: list[Head]) -> tuple[dict[tuple[Any, Any], list[int]], list[int]]:
+    """The places of the records that are called alike, by workload and record type, and of those with a form."""
+    by_call: dict[tuple[Any, Any], list[int]] = defaultdict(list)
+    formed: list[int] = []
+    for at, head in enumerate(heads):
+        by_call[head.workload, head.record_type].append(at)
+        if not (head.properties is head.additional is head.flow_url is head.bot_id):  # most have none of them
+            formed.append(at)
+    return by_call, formed
 
 
 def _cut_out(body: bytes, heads: list[Head], wanted: list[int]) -> list[bytes]:
     """The wanted records as received, each copied, for a slice would keep the whole blob alive.
 
-    Where they are few, only what surrounds each of them is read a second time.
+    Where they are few, each is looked for around its id; if one is not found so, the blob is read again.
     """
-    if len(wanted) * FEW <= len(heads) and all(head.id is not NOTHING for head in heads):
+    if len(wanted) * FEW <= len(heads):
         start = pa.py_buffer(body).address
-        return [_surrounded(body, start, heads, at) for at in wanted]
+        try:
+            return [_found(body, start, heads, at) for at in wanted]
+        except (msgspec.DecodeError, ValueError):
+            pass
     raws = _raws.decode(body) if wanted else []
     return [bytes(raws[at]) for at in wanted]
 
 
-def _surrounded(body: bytes, start: int, heads: list[Head], at: int) -> bytes:
-    """A record, read with what stands between the ids of the record before it and of the one behind it.
+def _found(body: bytes, start: int, heads: list[Head], at: int) -> bytes:
+    """A record, from the brace at which it seems to begin to that of the next one.
 
-    With a beginning for the one and an end for the other, that is an array of its own. `start` is the address of
-    the blob in memory.
+    A brace that is none of a record's leaves no JSON object between the two: if it belongs to a member, the
+    object ends too early; if it stands in a text, what is a text and what is between texts change places, and the
+    name of the member behind it is no JSON any more.
     """
-    before, first = (b'[{"":', pa.py_buffer(heads[at - 1].id).address - start) if at else (b"", 0)
-    behind, last = b"", len(body)
-    if at + 1 < len(heads):
-        behind, last = b"0}]", pa.py_buffer(heads[at + 1].id).address - start
-    return bytes(_raws.decode(before + body[first:last] + behind)[1 if at else 0])
+    last = _begin(body, start, heads[at + 1]) if at + 1 < len(heads) else body.rindex(b"]")
+    record = body[_begin(body, start, heads[at]) : last].rstrip(BETWEEN_RECORDS)
+    _raw.decode(record)
+    return record
+
+
+def _begin(body: bytes, start: int, head: Head) -> int:
+    """The last brace before the id, and before the properties where they come first, as in unified records."""
+    if head.id is NOTHING:
+        raise ValueError("without an id there is nothing to look for")
+    first = pa.py_buffer(head.id).address
+    if head.properties is not NOTHING:
+        first = min(first, pa.py_buffer(head.properties).address)
+    return body.rindex(b"{", 0, first - start)
 
 
 def _one_by_one(body: bytes, workloads: frozenset[str]) -> Selection:
@@ -181,14 +186,6 @@ def _array(body: bytes) -> list[msgspec.Raw]:
         return _raws.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unreadable(f"the content blob is no JSON array: {error}") from error
-
-
-def _by_workload(counts: Mapping[tuple[Any, Any], int]) -> Counter[str]:
-    dropped: Counter[str] = Counter()
-    for (workload, _), count in counts.items():
-        if count:
-            dropped[_shown(workload)] += count
-    return dropped
 
 
 def _shown(workload: Any) -> str:

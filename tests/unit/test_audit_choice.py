@@ -110,7 +110,8 @@ def test_what_is_no_record_is_set_aside_alone() -> None:
 SAYINGS = st.one_of(
     st.none(),
     st.integers(),
-    st.sampled_from(["},{", '"Id":', "[{", '}]"', "\\"]),
+    st.sampled_from(["},{", '"Id":', "[{", '}]"', "\\", "{", "{}", ":", ":1,"]),
+    st.dictionaries(st.sampled_from(["Id", ":", ","]), st.sampled_from([1, "{", ":1,"]), max_size=2),
     st.lists(st.fixed_dictionaries({"Id": st.text(max_size=3), "x": st.text(max_size=9)}), max_size=2),
 )
 

@@ -1,4 +1,4 @@
-"""Filtering content blobs and normalising what is wanted, to Parquet; few to all of their records are wanted.
+"""Filtering content blobs and normalising what is wanted, to a file; few to all of their records are wanted.
 
 The blobs lie in memory, as they come from the service: reading files would be a part of all ways alike.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -39,10 +40,23 @@ def blobs_of(folder: Path) -> list[bytes]:
 
 
 def flowtrail(folder: Path, _stack: ExitStack) -> Work:
-    """As the collector does it: a batch of blobs, one at a time, then one file of their rows."""
-    from shared.audit.feed import ContentBlob  # noqa: PLC0415 - a rival must not pay for it
+    """As the collector does it: a batch of blobs, one at a time, then one staged file of their rows."""
+    from shared.publishing.arrow_file import write_arrow  # noqa: PLC0415 - a rival must not pay for it
+
+    return _through_the_app(folder, write_arrow)
+
+
+def flowtrail_to_parquet(folder: Path, _stack: ExitStack) -> Work:
+    """The same, written as it is published."""
+    from shared.publishing.parquet import write_rows  # noqa: PLC0415 - as above
+
+    return _through_the_app(folder, write_rows)
+
+
+def _through_the_app(folder: Path, write: Callable[[Any, list[Any], Any], int]) -> Work:
+    from shared.audit.feed import ContentBlob  # noqa: PLC0415 - as above
     from shared.audit.reading import read_blob  # noqa: PLC0415
-    from shared.publishing.parquet import rows_of, write_rows  # noqa: PLC0415
+    from shared.publishing.parquet import rows_of  # noqa: PLC0415
     from shared.schema import FACT_AUDIT_EVENT  # noqa: PLC0415
 
     blob = ContentBlob("bench", "Audit.General", "", NOON, NOON + timedelta(days=7))
@@ -51,7 +65,7 @@ def flowtrail(folder: Path, _stack: ExitStack) -> Work:
         rows: list[dict[str, Any]] = []
         for body in bodies:
             rows.extend(read_blob(body, blob, WORKLOADS, NOON).rows)
-        return write_rows(FACT_AUDIT_EVENT, [rows_of(FACT_AUDIT_EVENT, rows)], io.BytesIO())
+        return write(FACT_AUDIT_EVENT, [rows_of(FACT_AUDIT_EVENT, rows)], io.BytesIO())
 
     bodies = blobs_of(folder)
     work_off(bodies[:1])
@@ -158,10 +172,12 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+TO_PARQUET = f"{APP}, to Parquet"
 PLAIN = "json, loop, dicts, from_pylist"
 LIMIT = "limit: simdjson tape, nothing kept"
 WAYS = (
     Way(APP, flowtrail),
+    Way(TO_PARQUET, flowtrail_to_parquet),
     Way(PLAIN, plain),
     Way("json, pandas", with_pandas, is_rival=True, rounds=1),
     Way(LIMIT, limit, is_rival=True),
