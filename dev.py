@@ -9,6 +9,7 @@
     python3 dev.py powerbi          write the Power BI project, its KPIs and the data dictionary anew
     python3 dev.py bench [ARGS]     what the app costs, beside what else one could do
     python3 dev.py forget UPN       take a person's name out of a storage account (--storage, --apply)
+    python3 dev.py move OLD NEW     copy the state tables of one storage account to another
     python3 dev.py lint             ruff and pyright
     python3 dev.py infra WHAT       check, build or what-if of the templates; the last two need the Azure CLI
 
@@ -46,7 +47,7 @@ OLDEST = (3, 11)
 PREFERRED = (3, 13)  # what the app runs on in Azure
 PREFERRED_NAME = "3.13"
 
-COMMANDS = ("demo", "test", "soak", "start", "invoke", "powerbi", "bench", "forget", "lint", "infra")
+COMMANDS = ("demo", "test", "soak", "start", "invoke", "powerbi", "bench", "forget", "move", "lint", "infra")
 TESTS: dict[str, tuple[str, ...]] = {"test": (), "soak": ("-m", "soak")}
 PROBE = "import ensurepip, json, sys; print(json.dumps([sys.version_info[:3], sys._base_executable]))"
 PROBE_TIMEOUT_S = 20
@@ -98,7 +99,7 @@ def run_command(command: str, args: list[str]) -> int:
     python = ready_environment()
     if command == "lint":
         return lint(python)
-    if command not in ("powerbi", "forget") and (command != "infra" or args == ["check"]):
+    if command not in ("powerbi", "forget", "move") and (command != "infra" or args == ["check"]):
         prepare_azurite(python, optional=command in ("start", "invoke"))
     if command == "bench" and "--guard" not in args:
         os.environ["FLOWTRAIL_BENCH_PYTHON"] = str(ready_apart(python, "bench", RIVALS))
