@@ -224,8 +224,9 @@ param networkAddressPrefix string = '10.213.0.0/24'
 @minValue(0)
 param monthlyBudget int = 0
 
-@description('First day of the month in which the budget starts.')
-param budgetStart string = utcNow('yyyy-MM-01')
+@description('First day of the month in which the budget starts, like 2026-01-01; Azure never lets it change. Empty: no budget.')
+@maxLength(10)
+param budgetStart string = ''
 
 var token = toLower(uniqueString(subscription().id, environmentName, location))
 var groupName = empty(resourceGroupName) ? 'rg-${environmentName}' : resourceGroupName
@@ -397,7 +398,7 @@ module workbook 'modules/workbook.bicep' = {
   }
 }
 
-module budget 'modules/budget.bicep' = if (monthlyBudget > 0) {
+module budget 'modules/budget.bicep' = if (monthlyBudget > 0 && !empty(budgetStart)) {
   scope: group
   params: {
     name: 'budget-flowtrail-${token}'

@@ -20,6 +20,10 @@ if (Get-Command az -ErrorAction SilentlyContinue) {
 else {
     Write-Output 'Without the Azure CLI the region and the resource providers go unchecked.'
 }
+if ($env:MONTHLY_BUDGET -and $env:MONTHLY_BUDGET -ne '0' -and -not $env:BUDGET_START) {
+    azd env set BUDGET_START ([DateTime]::UtcNow.ToString('yyyy-MM-01')) # kept, for Azure never lets the start of a budget change
+    if ($LASTEXITCODE -ne 0) { throw 'azd could not keep BUDGET_START.' }
+}
 if ($env:FLOWTRAIL_SKIP_CHECKS -ne 'true') {
     py dev.py infra check
     if ($LASTEXITCODE -ne 0) { throw 'The checks of the infrastructure failed.' }

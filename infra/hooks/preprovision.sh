@@ -19,6 +19,9 @@ if command -v az > /dev/null; then
 else
   echo "Without the Azure CLI the region and the resource providers go unchecked."
 fi
+if [ "${MONTHLY_BUDGET:-0}" != "0" ] && [ -z "${BUDGET_START:-}" ]; then
+  azd env set BUDGET_START "$(date -u +%Y-%m-01)" # kept, for Azure never lets the start of a budget change
+fi
 if [ "${FLOWTRAIL_SKIP_CHECKS:-}" != "true" ]; then
   python3 dev.py infra check
 fi

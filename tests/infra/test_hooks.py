@@ -108,6 +108,26 @@ def test_new_providers_are_registered_and_a_region_without_the_plan_is_refused(p
     assert "provider register --namespace Microsoft.App --wait" in programs.called("az")
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({}, False),
+        ({"MONTHLY_BUDGET": "0"}, False),
+        ({"MONTHLY_BUDGET": "50"}, True),
+        ({"MONTHLY_BUDGET": "50", "BUDGET_START": "2026-01-01"}, False),
+    ],
+)
+def test_the_start_of_a_budget_is_written_down_once(programs: Programs, given: dict[str, str], kept: bool) -> None:
+    programs.put("az", *READY)
+    programs.put("azd")
+    before = datetime.now(UTC)
+    assert programs.run("preprovision.sh", FLOWTRAIL_SKIP_CHECKS="true", **given).returncode == 0
+    starts = {f"env set BUDGET_START {at:%Y-%m}-01" for at in (before, datetime.now(UTC))}
+    called = programs.called("azd")
+    assert len(called) == kept
+    assert set(called) <= starts
+
+
 def test_what_is_left_to_do_is_told_with_its_names(programs: Programs) -> None:
     done = programs.run("postdeploy.sh", **DEPLOYED, FUNCTION_APP_URL="https://app.example")
     assert done.returncode == 0

@@ -101,6 +101,11 @@ def test_every_parameter_can_be_set_by_azd_under_the_name_of_its_setting() -> No
         assert match[1] == setting
 
 
+def test_no_default_moves_with_the_clock() -> None:
+    """What one deployment made, the next one must be able to update."""
+    assert [path.name for path in FILES if "utcNow(" in path.read_text()] == []
+
+
 def test_every_parameter_says_what_it_is_for() -> None:
     assert [name for name, parameter in parameters(MAIN).items() if not parameter.description] == []
 
