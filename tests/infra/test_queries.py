@@ -7,6 +7,7 @@ import logging
 import re
 from collections import defaultdict
 from dataclasses import fields
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from local.desk import ROOT
 from shared import entry
 from shared.app import App
 from shared.errors import FlowtrailError
+from shared.functions import report
 from shared.functions.health import TIMERS, FunctionHealth, QueueHealth, SourceHealth
 from shared.health.codes import Code
 from shared.health.lateness import QUEUE_FUNCTIONS
@@ -77,6 +79,17 @@ def test_ages_are_judged_by_how_late_they_are_and_not_by_how_old() -> None:
     measured = {rule["name"].strip("'"): rule["measure"] for rule in rules()}
     assert measured["environment-age"] == measured["audit-age"] == "'late_minutes'"
     assert "late_minutes = tolong(record.late_s) / 60" in QUERIES["data-age.kql"]
+
+
+def test_a_source_that_was_taken_out_ages_no_more_and_one_late_record_ends_no_alert() -> None:
+    """Between one and two times the pause of reports: the last report may still be under way to the log."""
+    query = QUERIES["data-age.kql"]
+    match = re.search(r"\| where TimeGenerated > newest - (\d+)m\n", query)
+    assert match
+    assert report.BETWEEN < timedelta(minutes=int(match[1])) < 2 * report.BETWEEN
+    assert query.index("arg_max(TimeGenerated, record)") < match.start(), "by its last word, not by an older one"
+    # measured by the app's own newest word and not by the clock: of a silent app all sources go on ageing
+    assert re.search(r"let newest = toscalar\(told \| summarize max\(TimeGenerated\)\);", query)
 
 
 def test_each_threshold_that_is_a_matter_of_taste_is_a_parameter() -> None:
