@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -17,7 +18,9 @@ import pyarrow.compute as pc
 from shared.batches import grouped
 from shared.errors import Conflict
 from shared.publishing.counts import counts_of
-from shared.publishing.parquet import RowGroups, ahead, write_rows
+from shared.publishing.merge import RULES
+from shared.publishing.parquet import RowGroups, ahead, read_encoded, write_rows
+from shared.publishing.rewriting import rewrite
 from shared.publishing.staging import Destination, destination_of, spool
 from shared.schema import Table
 from shared.state.blobs import BlobItem, Blobs, Lease
@@ -99,6 +102,18 @@ class Layout:
             if place and place.day and any(_is_whole(item) == (self.grain == "hour") for item in items):
                 yield place
 
+    def read(self, table: Table, item: BlobItem) -> pa.Table:
+        """The rows of a listed file.
+
+        Raises:
+            Conflict: somebody else changed it since.
+        """
+        with spool() as file:
+            if self.blobs.copy_into(Container.POWERBI, item.name, file) != item.etag:
+                raise Conflict(f"{item.name} was changed by somebody else")
+            file.seek(0)
+            return read_encoded(table, file)
+
     def _files(self, destination: Destination) -> tuple[BlobItem | None, list[BlobItem]]:
         items = list(self.blobs.list(Container.POWERBI, destination.folder))
         hours = [item for item in items if HOUR_PART.fullmatch(_file_name(item))]
@@ -122,8 +137,13 @@ class Layout:
                     yield groups.read(number)
 
     def _to_hours(self, destination: Destination, whole: BlobItem, hours: Sequence[BlobItem], lease: Lease) -> int:
-        """Each file replaces only what was listed before the day was read, so that no newer one is undone."""
+        """Each file replaces only what was listed before the day was read, so that no newer one is undone.
+
+        Hours that are there already may hold what the day's file does not, where two instances at once wanted
+        another grain: they are merged with it. Derived ones are made anew from it.
+        """
         table, there = destination.table, {item.name: item for item in hours}
+        is_merged = table.name in RULES
         with spool() as file:
             etag = self.blobs.copy_into(Container.POWERBI, whole.name, file)
             if etag is None:
@@ -132,14 +152,27 @@ class Layout:
             hours_found = _groups_by_hour(table, groups)
             for hour, numbers in hours_found.items():
                 name = hour_name(destination, hour)
-                self._put(table, name, _rows_of_hour(table, groups, hour, numbers, lease), there.pop(name, None))
-        for item in (*there.values(), replace(whole, etag=etag)):
+                rows, item = _rows_of_hour(table, groups, hour, numbers, lease), there.pop(name, None)
+                self._put(table, name, rows, item, [self.read(table, item)] if item and is_merged else [])
+        for item in (*(() if is_merged else there.values()), replace(whole, etag=etag)):
             self.blobs.delete_unless_changed(Container.POWERBI, item)
         return len(hours_found)
 
-    def _put(self, table: Table, name: str, rows: Iterable[pa.Table], there: BlobItem | None) -> None:
-        with spool() as new:
+    def _put(
+        self,
+        table: Table,
+        name: str,
+        rows: Iterable[pa.Table],
+        there: BlobItem | None,
+        kept: Sequence[pa.Table] = (),
+    ) -> None:
+        """Write rows into a file that is not there, or in place of what is there, of which `kept` is merged in."""
+        with ExitStack() as files:
+            new = files.enter_context(spool())
             write_rows(table, ahead(rows), new)
+            if kept:
+                merged = files.enter_context(spool())
+                new = merged if rewrite(table, new, kept, merged) is not None else new
             notes = counts_of(table, new)
             new.seek(0)
             etag = there.etag if there else None

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
-from shared.errors import Conflict
 from shared.publishing.counts import counts_of
 from shared.publishing.derived import DERIVED, Derivations
 from shared.publishing.dimensions import stage_unknown_members
 from shared.publishing.forgotten import ForgottenPeople
 from shared.publishing.layout import HOURS, Layout, day_name, hour_name, of_hour
 from shared.publishing.merge import RULES, SetsSeen, together
-from shared.publishing.parquet import encoded, gathered, read_encoded, read_rows, rows_of, write_rows
+from shared.publishing.parquet import encoded, gathered, read_rows, rows_of, write_rows
 from shared.publishing.rewriting import rewrite
 from shared.publishing.staging import Destination, Staging, spool
 from shared.publishing.turns import Turns
@@ -26,7 +25,6 @@ from shared.state.names import Container
 MOST_STAGED_BYTES = 128 * 1024 * 1024  # in memory; a staged file is compressed
 LEAST_TABLE_BYTES = 40 * 1024  # what describes its columns takes memory of its own: 80 KiB, measured of runs
 LARGE_BYTES = 2 * 1024 * 1024  # of staged files
-MOST_CONFLICTS = 5
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,8 @@ class Publisher:
         marked, and only then the staged rows are given up, so that a crash in between repeats all of it.
 
         Raises:
-            Conflict: somebody else is publishing it, or changed a file again and again.
+            Conflict: somebody else is publishing it, or changed a file meanwhile. All that was read may be out of
+                date by then, the forgotten people too, so nothing is tried again: what is staged stays staged.
         """
         with self.blobs.leased(Container.STAGING, lock_name(destination)) as lease:
             moved = self._arrange(destination, lease)
@@ -99,7 +98,7 @@ class Publisher:
         tables = self.forgotten.applied(destination.table, staged.tables)
         members = stage_unknown_members(self.blobs, self.staging, destination.table, tables)
         reached = self.derivations.note_runs(destination, tables)
-        merged = [self._publish_file(*part, lease) for part in self._parts(destination, tables)]
+        merged = [self._replace(*part, lease) for part in self._parts(destination, tables)]
         derived = self.derivations.mark_days(reached, destination)
         publication = Publication(
             rows_staged=staged.rows,
@@ -131,17 +130,10 @@ class Publisher:
             return 0
         for item in self.layout.left_behind(destination):
             if destination.table.name not in DERIVED:
-                left = self._staged_again(destination.table, item)
-                self._publish_file(destination.table, day_name(destination), left, lease)
+                left = [self.layout.read(destination.table, item)]
+                self._replace(destination.table, day_name(destination), left, lease)
             self.blobs.delete_unless_changed(Container.POWERBI, item)
         return self.layout.move(destination, lease)
-
-    def _staged_again(self, table: Table, item: BlobItem) -> list[pa.Table]:
-        with spool() as file:
-            if self.blobs.copy_into(Container.POWERBI, item.name, file) != item.etag:
-                raise Conflict(f"{item.name} was changed by somebody else")
-            file.seek(0)
-            return [read_encoded(table, file)]
 
     def _derive(self, destination: Destination, marks: Sequence[BlobItem], _lease: Lease) -> _Done:
         """Make the files anew from what they are made from, and write those that come out different.
@@ -189,18 +181,14 @@ class Publisher:
                 ]:
                     yield destination.table, hour_name(destination, hour), parts
 
-    def _publish_file(self, table: Table, name: str, staged: Sequence[pa.Table], lease: Lease) -> pa.Table | None:
-        """Merge into one file and return the rows that are new in it; `None` if the file stays as it is."""
-        for _ in range(MOST_CONFLICTS):
-            try:
-                return self._replace(table, name, staged, lease)
-            except Conflict:
-                continue
-        raise Conflict(f"{name} was changed by somebody else {MOST_CONFLICTS} times in a row")
-
     def _replace(self, table: Table, name: str, staged: Sequence[pa.Table], lease: Lease) -> pa.Table | None:
+        """Merge into one file and return the rows that are new in it; `None` if the file stays as it is.
+
+        The lease, still held once the file is read, tells that the staged rows are as new as the file is.
+        """
         with spool() as old, spool() as new:
             etag = self.blobs.copy_into(Container.POWERBI, name, old)
+            lease.renew()
             new_rows = rewrite(table, None if etag is None else old, staged, new, lease.renew)
             if new_rows is None:
                 return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import IO, Any
 
 from azure.core import MatchConditions
 from azure.core.exceptions import (
+    AzureError,
     HttpResponseError,
     ResourceExistsError,
     ResourceModifiedError,
@@ -24,6 +26,7 @@ from shared.state.names import Container
 
 LEASE_S = 30
 RENEW_AFTER_S = 5
+RENEW_EVERY_S = 10
 MOST_READS = 5
 
 
@@ -39,26 +42,47 @@ class BlobItem:
 
 
 class Lease:
-    """The lease of a lock blob: politeness only, for what it protects is guarded by ETags as well."""
+    """The lease of a lock blob; `kept` renews it in a thread of its own, however long a step of the work takes."""
 
     def __init__(self, client: BlobLeaseClient, name: str) -> None:
         self._client = client
         self._name = name
         self._renewed = monotonic()
+        self._lock = threading.Lock()
 
     def renew(self) -> None:
         """Hold it for another `LEASE_S` seconds, unless most of them are still left.
 
         Raises:
-            Conflict: it ran out, and somebody else has it.
+            Conflict: it ran out, and somebody else has it, or had it since.
         """
-        if monotonic() - self._renewed < RENEW_AFTER_S:
-            return
+        with self._lock:
+            if monotonic() - self._renewed < RENEW_AFTER_S:
+                return
+            try:
+                self._client.renew()
+                self._renewed = monotonic()
+            except HttpResponseError as error:
+                raise _as_conflict(error, f"the lease of {self._name} was lost") from error
+
+    @contextmanager
+    def kept(self) -> Generator[None]:
+        """Renew it again and again until the block ends; that it was lost is told by the next `renew`."""
+        ended = threading.Event()
+        threading.Thread(target=self._keep, args=(ended,), daemon=True).start()
         try:
-            self._client.renew()
-            self._renewed = monotonic()
-        except HttpResponseError as error:
-            raise _as_conflict(error, f"the lease of {self._name} was lost") from error
+            yield
+        finally:
+            ended.set()
+
+    def _keep(self, ended: threading.Event) -> None:
+        while not ended.wait(RENEW_EVERY_S):
+            try:
+                self.renew()
+            except Conflict:
+                return
+            except AzureError:  # storage may answer the next time
+                continue
 
     def release(self) -> None:
         with suppress(HttpResponseError):  # it ran out already
@@ -148,14 +172,15 @@ class Blobs:
 
     @contextmanager
     def leased(self, container: Container, name: str) -> Generator[Lease]:
-        """Hold the lease of a lock blob, which is made if it is missing.
+        """Hold the lease of a lock blob, which is made if it is missing, until the block ends.
 
         Raises:
             Conflict: somebody else holds it.
         """
         lease = Lease(self._acquire(self._blob(container, name)), f"{container}/{name}")
         try:
-            yield lease
+            with lease.kept():
+                yield lease
         finally:
             lease.release()
 
