@@ -159,7 +159,8 @@ class App:
         from shared.publishing.derived import Derivations
         from shared.publishing.reach import Reach
 
-        return Derivations(self.storage.blobs, self.staging, self.journal, Reach(self.checkpoints))
+        reach, retention = Reach(self.checkpoints), self.settings.retention
+        return Derivations(self.storage.blobs, self.staging, self.journal, reach, retention, self.clock)
 
     @cached_property
     def journal_marks(self) -> JournalMarks:

@@ -7,8 +7,6 @@ import logging
 from shared.app import App
 from shared.errors import Conflict
 from shared.publishing.requests import body_for, read_destination
-from shared.publishing.staging import Destination
-from shared.schema import FACT_FLOW_SESSION, FACT_MACHINE_HOUR
 from shared.state.names import Queue
 
 log = logging.getLogger("flowtrail")
@@ -17,11 +15,10 @@ log = logging.getLogger("flowtrail")
 def run(app: App, body: str, _dequeue_count: int) -> None:
     """Publish what a message names; if somebody else is at it, what is staged stays staged for the next time.
 
-    What belongs to a day that is no longer kept is given up, and so is counting machine hours anew of which not
-    all runs are kept any more: they stay as they were counted last.
+    What belongs to a day that is no longer kept is given up.
     """
     destination = read_destination(body)
-    if _is_over(app, destination) or _lacks_runs(app, destination):
+    if app.settings.retention.is_over(destination.table.name, destination.day, app.clock.now().date()):
         app.staging.discard(app.staging.waiting_for(destination))
         return
     try:
@@ -38,14 +35,3 @@ def run(app: App, body: str, _dequeue_count: int) -> None:
         publication.rows_new,
         publication.files_written,
     )
-
-
-def _is_over(app: App, destination: Destination) -> bool:
-    return app.settings.retention.is_over(destination.table.name, destination.day, app.clock.now().date())
-
-
-def _lacks_runs(app: App, destination: Destination) -> bool:
-    if destination.table is not FACT_MACHINE_HOUR or destination.day is None or not app.settings.retention.days:
-        return False
-    created = app.derivations.reach.created_days(destination.day)
-    return any(_is_over(app, Destination(FACT_FLOW_SESSION, day)) for day in created)

@@ -14,10 +14,11 @@ from shared.batches import grouped
 from shared.clock import Clock
 from shared.errors import Conflict
 from shared.publishing.layout import current
-from shared.publishing.machine_hours import COLUMNS, active_days, activities, hours_of, whole_day
+from shared.publishing.machine_hours import COLUMNS, active_days, activities, at_least, hours_of, whole_day
 from shared.publishing.parquet import iter_rows, rows_of
 from shared.publishing.reach import Reach
 from shared.publishing.staging import Destination, Staging, spool
+from shared.retention import Retention
 from shared.schema import FACT_FLOW_SESSION, FACT_GAP, FACT_INGEST, FACT_MACHINE_HOUR
 from shared.state.blobs import Blobs
 from shared.state.checkpoints import Checkpoint, Checkpoints
@@ -41,6 +42,8 @@ class Derivations:
     staging: Staging
     journal: Journal
     reach: Reach
+    retention: Retention
+    clock: Clock
 
     def rows(self, destination: Destination) -> pa.Table:
         """All rows of a derived file, in an order that depends on nothing but them."""
@@ -48,8 +51,7 @@ class Derivations:
             return rows_of(FACT_GAP, gap_rows(self.journal.gaps()))
         if destination.table is FACT_INGEST:
             return rows_of(FACT_INGEST, self._ingest_rows(destination.day))
-        runs = activities(self._runs_that_reach(destination.day), whole_day(destination.day))
-        return rows_of(FACT_MACHINE_HOUR, hours_of(runs, destination.day))
+        return rows_of(FACT_MACHINE_HOUR, self._machine_hours(destination.day))
 
     def note_runs(self, destination: Destination, runs: Sequence[pa.Table]) -> list[date]:
         """Note, before they are published, which days runs reach; return the days to be counted then."""
@@ -68,15 +70,24 @@ class Derivations:
         rows = [asdict(record) for record in self.journal.day(day.isoformat())]
         return sorted(rows, key=lambda row: (row["at_utc"], row["function"], row["source"]))
 
-    def _runs_that_reach(self, day: date) -> Iterator[pa.Table]:
-        for created in self.reach.created_days(day):
-            folder = Destination(FACT_FLOW_SESSION, created).folder
-            for item in current(self.blobs.list(Container.POWERBI, folder)):
-                with spool() as file:
-                    if self.blobs.copy_into(Container.POWERBI, item.name, file) is None:
-                        raise Conflict(f"{item.name} was moved or deleted by somebody else")
-                    file.seek(0)
-                    yield from iter_rows(FACT_FLOW_SESSION, file, list(COLUMNS))
+    def _machine_hours(self, day: date) -> list[dict[str, Any]]:
+        """Counted anew from the runs that are kept; where not all are, nothing becomes less than it was."""
+        created = self.reach.created_days(day)
+        runs = (rows for one in created for rows in self._published(Destination(FACT_FLOW_SESSION, one), COLUMNS))
+        counted = hours_of(activities(runs, whole_day(day)), day)
+        today = self.clock.now().date()
+        if not any(self.retention.is_over(FACT_FLOW_SESSION.name, one, today) for one in created):
+            return counted
+        before = self._published(Destination(FACT_MACHINE_HOUR, day), FACT_MACHINE_HOUR.column_names)
+        return at_least(counted, [row for rows in before for row in rows.to_pylist()])
+
+    def _published(self, destination: Destination, columns: Iterable[str]) -> Iterator[pa.Table]:
+        for item in current(self.blobs.list(Container.POWERBI, destination.folder)):
+            with spool() as file:
+                if self.blobs.copy_into(Container.POWERBI, item.name, file) is None:
+                    raise Conflict(f"{item.name} was moved or deleted by somebody else")
+                file.seek(0)
+                yield from iter_rows(destination.table, file, list(columns))
 
 
 def gap_rows(gaps: Iterable[Gap]) -> list[dict[str, Any]]:

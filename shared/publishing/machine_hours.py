@@ -19,6 +19,7 @@ LONGEST_RUN = timedelta(days=31)
 """A run that claims more has a wrong clock or was closed long after it died: it is no machine time."""
 
 COLUMNS = ("machine_id", "started_utc", "completed_utc")
+COUNTS = ("runs", "busy_ms", "max_concurrent")
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,15 @@ def hours_of(runs: Iterable[Activity], day: date) -> list[dict[str, Any]]:
     return [
         {"machine_id": machine_id, "hour_utc": hour, **_counts(hour, [run for *_, run in found])}
         for (machine_id, hour), found in sorted(by_hour.items(), key=lambda item: item[0])
+    ]
+
+
+def at_least(counted: Iterable[dict[str, Any]], before: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of `fact_machine_hour`, of each hour of a machine the larger counts of two."""
+    by_hour = grouped([*counted, *before], lambda row: (row["machine_id"], row["hour_utc"]))
+    return [
+        {**found[0], **{name: max(row[name] for row in found) for name in COUNTS}}
+        for _, found in sorted(by_hour.items(), key=lambda item: item[0])
     ]
 
 

@@ -11,6 +11,7 @@ from integration.stage import ANCHOR, Stage, a_log, a_run, on_stage, run_id, wit
 from integration.test_action_logs import log_of
 from integration.test_audit_content import a_blob, an_event, ledger, world_of
 from integration.test_audit_replay import restart
+from integration.test_derived import hours, publish_runs, session
 from local.tenant import Session
 from shared.errors import SettingsError
 from shared.functions import expiry
@@ -102,6 +103,23 @@ def test_what_a_day_has_no_time_for_goes_on_the_next(account: str, monkeypatch: 
         for left in (2, 1, 0):
             expired(stage)
             assert len(days_of(stage, "fact_flow_session")) == left
+
+
+@pytest.mark.parametrize("grain", ["day", "hour"])
+def test_machine_hours_are_counted_though_runs_that_reach_into_them_are_over(account: str, grain: str) -> None:
+    """A run of a month, or one whose machine has a wrong clock; what it gave stays, whatever is counted anew."""
+    with on_stage(world_of(), account) as stage:
+        publish_runs(stage, session("month", -28 * 24, -28 * 24, 2), session("day", 1, 1, 1.5, "b"))
+        restart(stage, RETENTION_DAYS="fact_flow_session=30", PUBLISH_GRAIN=grain)
+        expired(stage)
+        stage.publish()
+        before = hours(stage)
+        publish_runs(stage, session("new", 1, 1, 1.5, "c"), session("today", 70, 70, 70.5))
+        publish_runs(stage, session("newer", 1.5, 1.5, 1.75, "c"))
+        assert hours(stage) == {**before, ("c", 1): (2, 45, 1), ("a", 70): (1, 30, 1)}
+        assert before[("a", 1)] == (1, 60, 1)
+        assert stage.app.layout.misplaced() == []
+        assert not stage.staged()
 
 
 def test_everything_is_kept_by_default() -> None:
