@@ -49,6 +49,8 @@ def parse_retention(text: str) -> Retention:
             )
         if rule and not LEAST_DAYS <= int(rule[2]) <= MOST_DAYS:
             raise ValueError(f"has {part!r}; a number of days is from {LEAST_DAYS} to {MOST_DAYS}")
+        if rule and rule[1] in days:
+            raise ValueError(f"names {rule[1]} more than once")
         if rule:
             days[rule[1]] = int(rule[2])
     return Retention(days)

@@ -17,7 +17,8 @@ from shared.clouds import CLOUDS
 from shared.times import parse_utc
 
 GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-AUDIT_PREFIX = "audit."
+TAKEN = re.compile(r"audit\..*|dlp\.all|retention|(redrive|replay) of .*", re.IGNORECASE)
+"""Sources of another kind, which stand beside the environments in every list of sources."""
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 CONTENT_TYPES = (
     "Audit.AzureActiveDirectory",
@@ -26,6 +27,10 @@ CONTENT_TYPES = (
     "Audit.General",
     "DLP.All",
 )
+HARMLESS_URL = re.compile(r"([a-z]+://)?[^:/@?#]*(:[0-9]{0,5})?(/[^:@?#]*)?", re.IGNORECASE)
+STORAGE_SERVICES = frozenset({"blob", "queue", "table", "file", "dfs", "web"})
+EARLIEST_HISTORY = datetime(1900, 1, 1, tzinfo=UTC)
+"""Long before any run, for whoever means everything; Dataverse takes dates from 1753 on, tables from 1601."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class Search:
 def parse_environments(text: str) -> tuple[Environment, ...]:
     """Environments out of a JSON list, or out of plain URLs separated by commas, semicolons or white space."""
     entries = _json_list(text) if text.startswith("[") else re.split(r"[\s,;]+", text.strip(" \t\r\n,;"))
-    environments = _named([_environment(entry) for entry in entries])
+    environments = _named([_environment(entry, at) for at, entry in enumerate(entries, 1)])
     if not environments:
         raise ValueError("names no environment")
     for what in ([env.url for env in environments], [env.name for env in environments]):
@@ -74,10 +79,14 @@ def parse_environments(text: str) -> tuple[Environment, ...]:
 
 
 def _named(environments: list[Environment]) -> tuple[Environment, ...]:
-    """Those without a name get the first part of their host, or the whole of it where others begin the same."""
+    """Those without a name get the first part of their host, or the whole of it where that part is taken."""
     labels = [environment.name or environment.host.split(".")[0] for environment in environments]
+
+    def is_free(label: str) -> bool:
+        return labels.count(label) == 1 and not TAKEN.fullmatch(label)
+
     return tuple(
-        replace(environment, name=label if labels.count(label) == 1 or environment.name else environment.host)
+        replace(environment, name=label if environment.name or is_free(label) else environment.host)
         for environment, label in zip(environments, labels, strict=True)
     )
 
@@ -89,29 +98,46 @@ def _json_list(text: str) -> list[Any]:
         raise ValueError(f"starts like a JSON list and is none: {error}") from None
 
 
-def _environment(entry: Any) -> Environment:
+def _environment(entry: Any, at: int) -> Environment:
     fields = cast("dict[str, Any]", entry) if isinstance(entry, dict) else {"url": entry}
     url, name = fields.get("url"), fields.get("name") or ""
     if not isinstance(url, str) or not isinstance(name, str) or not set(fields) <= {"url", "name"}:
-        raise ValueError(f"has an entry {entry!r}; an entry is a URL or an object with url and name")
+        raise ValueError(f"has an entry, number {at}, that is neither a URL nor an object with url and name")
     origin = parse_origin(url)
-    if name.strip().lower().startswith(AUDIT_PREFIX):
-        raise ValueError(f"names an environment {name!r}; names that begin like a content type are taken")
+    if TAKEN.fullmatch(name.strip()):
+        raise ValueError(f"names an environment {name!r}, which is what another kind of source is called")
     return Environment(origin, name.strip())
 
 
 def parse_origin(text: str) -> str:
     """The origin of a URL that is nothing but an origin: scheme, host, port."""
+    parts, port = _split(text)
+    host = (parts.hostname or "").lower()
+    if problem := _origin_problem(parts, host):
+        raise ValueError(f"has {_shown(text)}, {problem}")
+    shown = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown}{f':{port}' if port else ''}"
+
+
+def _split(text: str) -> tuple[SplitResult, int | None]:
+    """A URL in its parts, and its port."""
     try:
         parts = urlsplit(text.strip())
         port = parts.port
-    except ValueError as error:
-        raise ValueError(f"has {text!r}, which is no URL: {error}") from None
-    host = (parts.hostname or "").lower()
-    if problem := _origin_problem(parts, host):
-        raise ValueError(f"has {text!r}, {problem}")
-    shown = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{shown}{f':{port}' if port else ''}"
+    except ValueError:
+        raise ValueError(f"has {_shown(text)}, which is no URL") from None
+    return parts, port
+
+
+def _shown(text: str) -> str:
+    """A URL for a message; of one that may hold a password or a signature, no more than its host."""
+    if HARMLESS_URL.fullmatch(text):
+        return repr(text)
+    try:
+        host = urlsplit(text).hostname
+    except ValueError:
+        host = None
+    return f"an address of {host!r}" if host else "an address"
 
 
 def _origin_problem(parts: SplitResult, host: str) -> str:
@@ -124,11 +150,36 @@ def _origin_problem(parts: SplitResult, host: str) -> str:
     return ""
 
 
-def parse_service_uri(text: str) -> str:
-    parts = urlsplit(text)
-    if not parts.hostname or (parts.scheme != "https" and parts.hostname not in LOOPBACK):
-        raise ValueError(f"is {text!r}; it looks like https://<account>.blob.core.windows.net")
-    return text.rstrip("/")
+def service_uri(service: str) -> Callable[[str], str]:
+    """The parser for the endpoint of a storage service; the accounts of an emulator are paths of one host."""
+    like = f"like https://<account>.{service}.core.windows.net, with no path or signature"
+
+    def parse(text: str) -> str:
+        parts, _ = _split(text)
+        host = (parts.hostname or "").lower()
+        origin = parts._replace(path="") if host in LOOPBACK else parts
+        others = (STORAGE_SERVICES - {service}).intersection(host.split(".")[1:])
+        if _origin_problem(origin, host) or others:
+            raise ValueError(f"has {_shown(text)}; it is {like}")
+        return text.rstrip("/")
+
+    return parse
+
+
+def parse_connection_string(text: str) -> str:
+    """A connection string that names an account, or its endpoints, and a way in; it is a secret, never shown."""
+    parts = [part.partition("=") for part in text.strip("; ").lower().split(";")]
+    given = {name for name, _, value in parts if value}
+    has_key = {"accountname", "accountkey"} <= given or "usedevelopmentstorage" in given
+    has_signature = "sharedaccesssignature" in given and (
+        "accountname" in given or {"blobendpoint", "queueendpoint", "tableendpoint"} <= given
+    )
+    if len(given) < len(parts) or not (has_key or has_signature):
+        raise ValueError(
+            "is no connection string of a storage account; it looks like "
+            "DefaultEndpointsProtocol=https;AccountName=<account>;AccountKey=<key>;EndpointSuffix=core.windows.net"
+        )
+    return text
 
 
 def optional(parse: Callable[[str], str]) -> Callable[[str], str]:
@@ -139,8 +190,8 @@ def parse_past(text: str) -> datetime | None:
     if not text:
         return None
     instant = parse_utc(text)
-    if instant is None or instant > datetime.now(UTC):
-        raise ValueError(f"is {text!r}; it is a date in the past like 2026-01-31")
+    if instant is None or not EARLIEST_HISTORY <= instant <= datetime.now(UTC):
+        raise ValueError(f"is {text!r}; it is a date in the past like 2026-01-31, from 1900-01-01 on")
     return instant
 
 
@@ -171,7 +222,7 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
 def parse_pattern(text: str) -> re.Pattern[str]:
     try:
         return re.compile(text, re.IGNORECASE)
-    except re.error as error:
+    except (re.error, OverflowError) as error:
         raise ValueError(f"is {text!r}, no regular expression: {error}") from None
 
 
@@ -179,18 +230,25 @@ def _names(text: str) -> list[str]:
     return [name for name in re.split(r"[\s,;]+", text) if name]
 
 
+def _some_names(text: str) -> list[str]:
+    if names := _names(text):
+        return names
+    raise ValueError(f"is {text!r}, which names nothing; leave it empty for the default")
+
+
 def parse_content_types(text: str) -> tuple[str, ...]:
     known = {name.lower(): name for name in CONTENT_TYPES}
-    names = _names(text)
+    names = _some_names(text)
     if wrong := [name for name in names if name.lower() not in known]:
         raise ValueError(f"has {', '.join(wrong)}; known are {', '.join(CONTENT_TYPES)}")
     return tuple(dict.fromkeys(known[name.lower()] for name in names))
 
 
 def parse_workloads(text: str) -> frozenset[str]:
-    if wrong := [name for name in _names(text) if not re.fullmatch(r"[A-Za-z0-9]+", name)]:
+    names = _some_names(text)
+    if wrong := [name for name in names if not re.fullmatch(r"[A-Za-z0-9]+", name)]:
         raise ValueError(f"has {', '.join(wrong)}; a workload is one word like PowerPlatform")
-    return frozenset(name.lower() for name in _names(text))
+    return frozenset(name.lower() for name in names)
 
 
 def parse_replay(text: str) -> Replay | None:

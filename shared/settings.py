@@ -20,6 +20,7 @@ from shared.setting_values import (
     Search,
     one_of,
     optional,
+    parse_connection_string,
     parse_content_types,
     parse_environments,
     parse_guid,
@@ -28,8 +29,8 @@ from shared.setting_values import (
     parse_pattern,
     parse_replay,
     parse_search,
-    parse_service_uri,
     parse_workloads,
+    service_uri,
     whole_number,
 )
 
@@ -174,9 +175,11 @@ class _Reader:
             if not text and DEFAULTS[name] is None:
                 raise ValueError("is not set")
             return parse(text)
+        except RecursionError:
+            self.problems.append(f"{name} is nested too deeply to be read; write it more simply")
         except ValueError as error:
             self.problems.append(f"{name} {error}")
-            return fallback
+        return fallback
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
@@ -219,12 +222,13 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
 
 def _storage(reader: _Reader) -> DataStorage:
     connection_string = reader.text(DATA_STORAGE)
-    names = [f"{DATA_STORAGE}__{service}ServiceUri" for service in ("blob", "queue", "table")]
-    uris = [reader.read(name, optional(parse_service_uri), "") for name in names]
+    reader.read(DATA_STORAGE, optional(parse_connection_string), "")
+    names = {f"{DATA_STORAGE}__{service}ServiceUri": service for service in ("blob", "queue", "table")}
+    uris = [reader.read(name, optional(service_uri(service)), "") for name, service in names.items()]
     missing = [name for name in names if not reader.text(name)]
     if connection_string and len(missing) < len(names):
         reader.problems.append(
-            f"{DATA_STORAGE} is set beside {names[0]}; keep the endpoints in Azure, the other on a desk"
+            f"{DATA_STORAGE} is set beside its endpoints; keep these in Azure, the other on a desk"
         )
     if not connection_string and missing:
         reader.problems.extend(f"{name} is not set" for name in missing)

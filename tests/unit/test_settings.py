@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 from support import ORIGIN, REQUIRED, settings_with
@@ -52,6 +52,12 @@ BEYOND = {
     "RUNS_REPLAY",
     "LOGS_REPLAY",
     "RETENTION_DAYS",
+}
+
+
+ENDPOINTS = {
+    f"DataStorage__{service}ServiceUri": f"https://a.{service}.core.windows.net/"
+    for service in ("blob", "queue", "table")
 }
 
 
@@ -196,17 +202,61 @@ def test_environments_whose_hosts_begin_the_same_get_the_whole_host_as_name() ->
     "text",
     [
         '[{"url":"https://a.crm.dynamics.com","name":"Same"},{"url":"https://b.crm.dynamics.com","name":"Same"}]',
-        '[{"url":"https://a.crm.dynamics.com","name":"Audit.General"}]',
+        *(
+            f'[{{"url":"https://a.crm.dynamics.com","name":"{name}"}}]'
+            for name in ("Audit.General", "DLP.All", "Retention", "redrive of publish-day", "replay of contoso")
+        ),
     ],
 )
 def test_a_name_is_one_environments_own(text: str) -> None:
-    with pytest.raises(ValueError, match=r"more than once|content type"):
+    with pytest.raises(ValueError, match=r"more than once|another kind of source"):
         parse_environments(text)
+
+
+def test_an_environment_whose_host_begins_with_a_taken_name_is_named_by_the_whole_host() -> None:
+    (environment,) = parse_environments("https://retention.crm.dynamics.com")
+    assert environment.name == "retention.crm.dynamics.com"
 
 
 def test_an_environment_is_named_once() -> None:
     (problem,) = problems(ENVIRONMENTS="https://a.crm.dynamics.com https://A.crm.dynamics.com/")
     assert "more than once" in problem
+
+
+@pytest.mark.parametrize("text", [",", " ; ,"])
+@pytest.mark.parametrize("name", ["AUDIT_CONTENT_TYPES", "AUDIT_WORKLOADS"])
+def test_a_list_that_names_nothing_switches_no_source_off(name: str, text: str) -> None:
+    (problem,) = problems(**{name: text})
+    assert problem.startswith(name)
+    assert "names nothing" in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("REDACT_NAMES", "a{99999999999}"),
+        ("REDACT_NAMES", "(" * 5000 + ")" * 5000),
+        ("ENVIRONMENTS", "[" * 100_000),
+    ],
+)
+def test_what_no_parser_can_take_in_is_a_problem_like_any_other(name: str, text: str) -> None:
+    found = problems(**{name: text, "TENANT_ID": "contoso"})
+    assert [problem.split()[0] for problem in found] in ([name, "TENANT_ID"], ["TENANT_ID", name])
+
+
+@pytest.mark.parametrize("text", ["0001-01-01", "1899-12-31", "9999-12-31"])
+def test_a_first_load_begins_within_what_services_can_say(text: str) -> None:
+    (problem,) = problems(HISTORY_START=text)
+    assert "from 1900-01-01 on" in problem
+
+
+def test_a_first_load_may_ask_for_everything() -> None:
+    assert settings_with(HISTORY_START="2000-01-01").history_start == datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def test_one_table_has_one_retention() -> None:
+    (problem,) = problems(RETENTION_DAYS="fact_flow_action=30, raw=90, fact_flow_action=400")
+    assert problem == "RETENTION_DAYS names fact_flow_action more than once"
 
 
 def test_every_problem_is_named_at_once() -> None:
@@ -259,16 +309,79 @@ def test_a_connection_string_is_never_shown() -> None:
     assert "c2VjcmV0" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "garbage",
+        "AccountName=a",
+        "AccountName=a;AccountKey=",
+        "AccountName=a;AccountKey=c2VjcmV0;Foo",
+        "BlobEndpoint=https://a.blob.core.windows.net;SharedAccessSignature=sig=c2VjcmV0",
+    ],
+)
+def test_a_connection_string_opens_an_account(text: str) -> None:
+    (problem,) = problems(DataStorage=text)
+    assert problem.startswith("DataStorage is no connection string")
+    assert "c2VjcmV0" not in problem
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "UseDevelopmentStorage=true",
+        "AccountName=a;AccountKey=c2VjcmV0;",
+        "BlobEndpoint=b;QueueEndpoint=q;TableEndpoint=t;SharedAccessSignature=sv=1&sig=c2VjcmV0",
+    ],
+)
+def test_connection_strings_of_all_kinds(text: str) -> None:
+    assert settings_with(DataStorage=text).storage.connection_string == text
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://a.blob.core.windows.net",
+        "https://a.blob.core.windows.net/?sv=1&sig=SECRET",
+        "https://a.blob.core.windows.net/container",
+        "https://me:SECRET@a.blob.core.windows.net",
+        "https://a.table.core.windows.net",
+        "https://me:SECRET",
+    ],
+)
+def test_an_endpoint_is_that_of_its_service_and_nothing_else(uri: str) -> None:
+    found = problems(DataStorage="", **{**ENDPOINTS, "DataStorage__blobServiceUri": uri})
+    assert [problem.split()[0] for problem in found] == ["DataStorage__blobServiceUri"]
+    assert "SECRET" not in found[0]
+
+
+def test_storage_of_an_emulator_by_identity() -> None:
+    emulated = {name: f"http://127.0.0.1:1000{at}/account" for at, name in enumerate(ENDPOINTS)}
+    assert settings_with(DataStorage="", **emulated).storage.blob_uri == "http://127.0.0.1:10000/account"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://me:SECRET@a.crm.dynamics.com",
+        "https://me:SEC?RET@a.crm.dynamics.com",
+        "https://SECRET@a.crm.dynamics.com",
+        "https://me:SECRET",
+        "https://a.crm.dynamics.com?code=SECRET",
+        '[{"url": "https://a.crm.dynamics.com", "password": "SECRET"}]',
+    ],
+)
+def test_what_may_be_a_secret_in_an_address_is_never_shown(text: str) -> None:
+    (problem,) = problems(ENVIRONMENTS=text)
+    assert "SEC" not in problem
+
+
 def test_storage_by_identity() -> None:
     storage = load_settings(
         {
             "ENVIRONMENTS": ORIGIN,
             "TENANT_ID": REQUIRED["TENANT_ID"],
             "AZURE_CLIENT_ID": "22222222-2222-2222-2222-22222222222A",
-            **{
-                f"DataStorage__{service}ServiceUri": f"https://a.{service}.core.windows.net/"
-                for service in ("blob", "queue", "table")
-            },
+            **ENDPOINTS,
             "DataStorage__credential": "managedidentity",
         }
     ).storage
