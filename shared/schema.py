@@ -87,8 +87,10 @@ FACT_FLOW_SESSION = Table(
         _label("environment_id", "Power Platform environment of the run"),
         _label("flow_id", "desktop flow that ran"),
         _label("flow_version", "version of the flow that ran"),
-        _label("machine_id", "machine that ran it; empty once the machine is deleted"),
-        _label("machine_group_id", "machine group it was sent to"),
+        _label(
+            "machine_id", "machine that ran it; stays when the machine is deleted, if the run was taken before"
+        ),
+        _label("machine_group_id", "machine group it was sent to; stays likewise"),
         _label("user_id", "owner of the run: lower-case UPN, else the row id"),
         _text("parent_session_id", "run of the desktop flow that called this one"),
         _label("cloud_flow_id", "cloud flow that started it"),

@@ -179,6 +179,11 @@ LOG_FIELDS = (
     "failed_action_seq",
     "failed_action_name",
 )
+LINKS_TO_MACHINES = ("machine_id", "machine_group_id")
+"""Columns that Dataverse empties on all runs of a machine, or of a group, that is deleted.
+
+Source: Power Apps docs, flowmachine and flowmachinegroup: what a deletion does to flowsession is RemoveLink.
+"""
 FIELDS = tuple(field.name for field in fields(Session))
 
 
@@ -243,7 +248,8 @@ def succeed(known: Session | None, newer: Session, now: datetime) -> Session | N
     its versions start again from below, but its clock does not.
     A state that was known already keeps its `ingested_utc`; a new one gets a greater one, whatever the clock
     says, so that `ingested_utc` alone orders the states of a run. What is known of the action log stays,
-    unless the row names another file now, or the run was opened again: then its log is awaited again.
+    unless the row names another file now, or the run was opened again: then its log is awaited again. A machine
+    that is known stays when it is deleted at the source.
     A run that was marked as deleted and is met again has come back.
     """
     if known is None:
@@ -259,7 +265,8 @@ def succeed(known: Session | None, newer: Session, now: datetime) -> Session | N
         log["log_status"] = LogStatus.PENDING
     ingested = max(now, known.ingested_utc + MILLISECOND)
     owner = _owner(known, newer) if _is_forgotten(known) else newer.user_id
-    return replace(newer, **log, user_id=owner, deleted_at_source_utc=None, ingested_utc=ingested)
+    links = {name: getattr(newer, name) or getattr(known, name) for name in LINKS_TO_MACHINES}
+    return replace(newer, **log, **links, user_id=owner, deleted_at_source_utc=None, ingested_utc=ingested)
 
 
 def read_again(known: Session | None, reading: Session, now: datetime) -> Session | None:

@@ -81,6 +81,22 @@ def test_a_row_that_changes_while_it_is_paged(account: str, small_pages: int) ->
         assert rows[run_id(99)]["outcome"] == "Failed"
 
 
+def test_a_machine_that_is_deleted_keeps_its_runs_and_hours(account: str) -> None:
+    run = a_run(1, _machineid_value=run_id(7), _machinegroupid_value=run_id(8))
+    deleted = ANCHOR + timedelta(minutes=1)
+    (unlinked,) = a_run(1).states
+    unlinked = replace(unlinked, visible_at=deleted, modified_at=deleted, version_number=9000)
+    run = replace(run, states=(*run.states, unlinked))
+    with on_stage(with_runs(bare_world(), run), account) as stage:
+        polled(stage)
+        before = stage.rows("fact_machine_hour")
+        stage.clock.advance(minutes=5)
+        (row,) = polled(stage).values()
+        assert row["modified_utc"] == deleted
+        assert (row["machine_id"], row["machine_group_id"]) == (run_id(7), run_id(8))
+        assert stage.rows("fact_machine_hour") == before != []
+
+
 @pytest.mark.parametrize("late_min", [2, 9])
 def test_a_row_stamped_before_it_can_be_seen(account: str, late_min: int) -> None:
     stamp = ANCHOR - timedelta(minutes=2)

@@ -21,6 +21,7 @@ from shared.dataverse.sessions import (
     LogStatus,
     Outcome,
     Session,
+    Succession,
     amended,
     read_again,
     read_session,
@@ -240,6 +241,18 @@ def test_what_is_known_of_the_log_stays() -> None:
     newer = taken(loaded, session(versionnumber=43))
     assert newer is not None
     assert (newer.log_status, newer.action_count) == (LogStatus.LOADED, 3)
+
+
+@pytest.mark.parametrize("succession", [succeed, read_again])
+def test_a_machine_and_a_group_that_are_deleted_stay_known(succession: Succession) -> None:
+    known = taken(None, session())
+    unlinked = session(versionnumber=43, _machineid_value=None, _machinegroupid_value=None)
+    newer = succession(known, unlinked, NOW)
+    assert newer is not None
+    assert (newer.version_number, newer.machine_id, newer.machine_group_id) == (43, "a1", "b1")
+    moved = succession(newer, session(versionnumber=44, _machineid_value="A2"), NOW)
+    assert moved is not None
+    assert moved.machine_id == "a2"
 
 
 def test_another_file_is_awaited_again() -> None:
