@@ -17,6 +17,14 @@ GIVE_PRIVILEGE = (
 
 
 @dataclass(frozen=True)
+class Access:
+    """What keeps data from us, and what may do so, in sentences for an administrator: none where all is well."""
+
+    problems: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Need:
     """A privilege, the entity set and key that it opens, and what is missing without it."""
 
@@ -27,6 +35,11 @@ class Need:
 
 
 RUNS = Need("prvReadflowsession", "flowsessions", "flowsessionid", "no run can be read")
+DEPTH_UNKNOWN = (
+    f"At which depth the app's application user has {RUNS.privilege} is not told. Below organization depth runs of "
+    "other people or business units are left out without an error. To be sure, give the role to the "
+    "application user itself, not through a team (infra/grant-dataverse)."
+)
 FLOW_LOGS = Need("prvReadflowlog", "flowlogs", "flowlogid", "action logs kept in the table flowlogs can't be read")
 NEEDS = (
     RUNS,
@@ -39,14 +52,17 @@ NEEDS = (
 """Source of the privileges: Power Automate docs, "Automation center", and the Automation Kit's analyst role."""
 
 
-def access_problems(api: WebApi, user_id: str, *, flow_logs: bool, deadline: Deadline) -> list[str]:
-    """Sentences for an administrator, each with what is missing and what to do; none where all is well.
+def access_of(api: WebApi, user_id: str, *, flow_logs: bool, deadline: Deadline) -> Access:
+    """Ask what the app's identity may read.
 
-    What the user's own roles do not give is tried out before it is called missing, for a team may give it.
+    What the user's own roles do not give is tried out before it is called missing, for a team may give it; but
+    trying does not tell at which depth.
     """
     depths = _depths(api, user_id, deadline)
     needs = (*NEEDS, FLOW_LOGS) if flow_logs else NEEDS
-    return [problem for need in needs for problem in _problems(api, need, depths, deadline)]
+    problems = tuple(problem for need in needs for problem in _problems(api, need, depths, deadline))
+    is_unknown = RUNS.privilege.lower() not in depths and not any(RUNS.privilege in text for text in problems)
+    return Access(problems, (DEPTH_UNKNOWN,) if is_unknown else ())
 
 
 def _problems(api: WebApi, need: Need, depths: Mapping[str, str], deadline: Deadline) -> Iterator[str]:

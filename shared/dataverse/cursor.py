@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
+
+from shared.dataverse.profile import FRESH
 
 CURSOR = "flowsessions"
 OVERLAP = timedelta(minutes=10)
@@ -19,7 +21,8 @@ MOST_RECENT = 8_000  # as many digests as one property of a table entity holds
 class Cursor:
     """Everything that changed before `watermark` has been read.
 
-    Nothing that changed last before `history` is read.
+    Nothing that changed last before `history` is read. What changed after `partial` may have been read in part
+    only, for the role did not show all runs for certain.
     A window that was begun and not ended goes on from `position` up to `until`. `recent` are the row states
     met in the overlap, so that reading them again costs nothing; without them they would only be taken twice.
     """
@@ -29,6 +32,7 @@ class Cursor:
     position: datetime | None = None
     until: datetime | None = None
     recent: frozenset[bytes] = field(default_factory=frozenset[bytes])
+    partial: datetime | None = None
 
     @property
     def read_until(self) -> datetime:
@@ -40,6 +44,15 @@ class Cursor:
         """Where to read from: rows can be stamped a while before they can be seen."""
         return self.position or self.watermark - OVERLAP
 
+    def as_shown(self, whole: bool) -> Cursor:
+        """The cursor, knowing whether all runs are shown: as soon as they are, it starts from where they were not.
+
+        That they are no longer is noticed as late as a profile is asked for again.
+        """
+        if not whole:
+            return self if self.partial else replace(self, partial=max(self.history, self.start - FRESH))
+        return Cursor(self.partial + OVERLAP, self.history) if self.partial else self
+
     def values(self) -> dict[str, Any]:
         recent = b"".join(sorted(self.recent)[:MOST_RECENT])
         return {
@@ -48,6 +61,7 @@ class Cursor:
             "position_utc": self.position,
             "until_utc": self.until,
             "recent": recent or None,
+            "partial_utc": self.partial,
         }
 
 
@@ -61,6 +75,7 @@ def read_cursor(values: Mapping[str, Any], history_start: datetime) -> Cursor:
         values.get("position_utc"),
         values.get("until_utc"),
         frozenset(digests),
+        values.get("partial_utc"),
     )
 
 

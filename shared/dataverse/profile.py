@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from shared.clock import Deadline
-from shared.dataverse.access import access_problems
+from shared.dataverse.access import RUNS, access_of
 from shared.dataverse.flow_logs import readable_log_columns
 from shared.dataverse.log_settings import BOTH, STATUSES, V2, VERSIONS, LogSettings
 from shared.dataverse.sessions import readable_columns
@@ -25,6 +25,8 @@ ORGANIZATION_COLUMNS = (STATUS_COLUMN, VERSION_COLUMN, TTL_COLUMN, CUSTOM_URL_CO
 NO_ROW: Row = {}
 ID = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 SHORT_TTL = timedelta(days=7)
+FRESH = timedelta(hours=24)
+"""How long what was learnt of an environment counts."""
 WHERE = "Power Platform admin center, the environment, Settings, Product, Features, Desktop flow run action logs"
 
 
@@ -32,9 +34,10 @@ WHERE = "Power Platform admin center, the environment, Settings, Product, Featur
 class Profile:
     """An environment as its own API describes it.
 
-    `access_problems` are what keeps us from data that is there, `remarks` what the environment's settings keep
-    from being there; both in sentences for an administrator. One that was not `described` whole is asked for again
-    soon: it lacks a table, or did not tell the columns of one for once.
+    `access_problems` are what keeps us from data that is there, `remarks` what may do so, and what the
+    environment's settings keep from being there; both in sentences for an administrator. One that was not
+    `described` whole is asked for again soon: it lacks a table, or did not tell the columns of one, or the depth
+    of a role, for once.
     """
 
     environment_id: str
@@ -47,6 +50,11 @@ class Profile:
     access_problems: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     described: bool = True
+
+    @property
+    def shows_all_runs(self) -> bool:
+        """Whether it is certain that no run is kept from us."""
+        return not any(RUNS.privilege in text for text in (*self.access_problems, *self.remarks))
 
 
 def read_profile(
@@ -61,7 +69,7 @@ def read_profile(
     organization = _organization(api, user, known, deadline)
     logs = _log_settings(api, deadline)
     needs_flow_logs = bool(logs.columns) and logs.version in (V2, BOTH)
-    problems = access_problems(api, str(user.get("UserId")), flow_logs=needs_flow_logs, deadline=deadline)
+    access = access_of(api, str(user.get("UserId")), flow_logs=needs_flow_logs, deadline=deadline)
     columns = attributes_of(api, "flowsession", deadline)
     return Profile(
         environment_id=_id(organization, "EnvironmentId"),
@@ -71,9 +79,9 @@ def read_profile(
         session_columns=readable_columns(columns),
         logs=logs,
         checked_utc=now,
-        access_problems=tuple(problems),
-        remarks=tuple(log_remarks(logs)),
-        described=columns is not None and bool(logs.columns),
+        access_problems=access.problems,
+        remarks=(*access.remarks, *log_remarks(logs)),
+        described=columns is not None and bool(logs.columns) and not access.remarks,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import NoReturn
@@ -78,7 +79,8 @@ class _Poll:
         self.now = self.api.server_time(deadline)
         tally.clock_ahead_s = round((app.clock.now() - self.now).total_seconds())
         self.checkpoint = app.checkpoints.load(CURSOR, profile.environment_id)
-        self.cursor = read_cursor(self.checkpoint.values, app.settings.history_start or self.now - DEFAULT_HISTORY)
+        cursor = read_cursor(self.checkpoint.values, app.settings.history_start or self.now - DEFAULT_HISTORY)
+        self.cursor = cursor.as_shown(profile.shows_all_runs)
         self.seen = Seen(self.cursor.recent)
 
     def run(self) -> None:
@@ -116,12 +118,12 @@ class _Poll:
         if position is None or position >= until:  # not what was asked for: from there, nothing would be read on
             return
         recent = self.seen.since(min(position, until - OVERLAP))
-        self._save(Cursor(self.cursor.watermark, self.cursor.history, position, until, recent))
+        self._save(replace(self.cursor, position=position, until=until, recent=recent))
 
     def _finish(self, until: datetime) -> None:
         resumed = self.cursor.position is not None
         recent = self.seen.since(until - OVERLAP) if resumed else self.seen.met_since(until - OVERLAP)
-        self._save(Cursor(until, self.cursor.history, recent=recent))
+        self._save(replace(self.cursor, watermark=until, position=None, until=None, recent=recent))
 
     def _save(self, cursor: Cursor) -> None:
         self.checkpoint = self.app.checkpoints.save(self.checkpoint, cursor.values())

@@ -14,7 +14,7 @@ from shared.batches import batches, grouped
 from shared.clock import Deadline
 from shared.dataverse.cursor import CURSOR, read_cursor
 from shared.dataverse.sessions import AWAITED, Session, amended
-from shared.dataverse.web_api import Query
+from shared.dataverse.web_api import NO_ROW, Query
 from shared.errors import AccessError, Missing
 from shared.functions.intake import Intake, stage_sessions
 from shared.functions.poll_flow_sessions import DEFAULT_HISTORY
@@ -162,8 +162,7 @@ class _Reconciling:
 
     def _older_days(self, newest: date) -> Iterator[date]:
         """Older days, from where the last run left off and round again; the place is kept after each."""
-        oldest, kept = self.app.register.first_day(self.id), self._first_day_kept()
-        oldest = max(oldest, kept) if oldest and kept else oldest
+        oldest = self._oldest_day()
         place = self.app.checkpoints.load(PLACE, self.id)
         next_day = parse_day(place.values["next_day"]) if place.values.get("next_day") else newest
         for _ in range(OLDER_DAYS):
@@ -177,8 +176,21 @@ class _Reconciling:
             if next_day < oldest:
                 return
 
-    def _first_day_kept(self) -> date | None:
-        return self.app.settings.retention.first_day(FACT_FLOW_SESSION.name, self.app.clock.now().date())
+    def _oldest_day(self) -> date | None:
+        """The oldest day of which either side has runs, and this one keeps them.
+
+        The register alone does not tell: the first load may have been shown nothing of what is older.
+        """
+        known = [day for day in (self.app.register.first_day(self.id), self._first_day_there()) if day]
+        kept = self.app.settings.retention.first_day(FACT_FLOW_SESSION.name, self.app.clock.now().date())
+        return max(min(known), kept or date.min) if known else None
+
+    def _first_day_there(self) -> date | None:
+        since = f"createdon ge {iso_utc(self.cursor.history)}"
+        query = Query("flowsessions", ("createdon",), since, "createdon asc,flowsessionid asc")
+        first = next((row for page in self.api.pages(query, self.deadline, page_rows=1) for row in page), NO_ROW)
+        created = parse_utc(first.get("createdon"))
+        return created.date() if created else None
 
     def _compare(self, day: date) -> None:
         """Take what is missing or older here, mark what is gone there, and note both.

@@ -7,12 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared.dataverse.log_settings import LogSettings
-from shared.dataverse.profile import Profile
+from shared.dataverse.profile import FRESH, Profile
 from shared.settings import Environment
 from shared.state.entities import Entities, Entity, Operation, Write
 
 PARTITION = "environment"
-FRESH = timedelta(hours=24)
 NOT_DESCRIBED = timedelta(hours=1)
 IDENTITY = ("environment_id", "organization_id", "name", "url")
 LOG_PREFIX = "log_"

@@ -192,6 +192,66 @@ def test_forty_environments_of_which_three_are_broken(account: str) -> None:
         assert {no_role, refused, silent} <= {reason["where"] for reason in reasons}
 
 
+NO_DEPTHS = b'{"RolePrivileges":[]}'
+UNTOLD = b'{"error":{"code":"0x80040220","message":"no"}}'
+
+
+@pytest.mark.parametrize("answer", [None, (200, NO_DEPTHS), (403, UNTOLD)], ids=["told", "no list", "refused"])
+def test_what_a_shallow_role_left_out_is_read_as_soon_as_it_is_deep(
+    account: str, answer: tuple[int, bytes] | None
+) -> None:
+    """Runs of two months, and one that ends meanwhile."""
+    runs = [a_run(number, ANCHOR - timedelta(days=5 * number, hours=1)) for number in range(13)]
+    during = a_run(20, ANCHOR + timedelta(minutes=30))
+    whole = with_runs(bare_world(), *runs, during)
+    shallow = first(whole, access=Access(depths={"prvReadflowsession": "Basic"}))
+    with on_stage(shallow, account, HISTORY_START=f"{ANCHOR - timedelta(days=90):%Y-%m-%d}") as stage:
+        if answer:
+            stage.tenant.faults.add(
+                Fault(
+                    "dataverse",
+                    path_contains="RetrieveUserPrivileges",
+                    times=None,
+                    status=answer[0],
+                    body=answer[1],
+                )
+            )
+        stage.run("poll_flow_sessions")
+        (entity,) = stage.app.environments.all()
+        assert "prvReadflowsession" in (entity.get("remarks") if answer else entity.get("access_problem"))
+        stage.clock.advance(hours=3)
+        stage.run("poll_flow_sessions")
+        stage.publish()
+        assert not stage.by_id()
+        stage.tenant.faults.clear()
+        stage.tenant.world = whole
+        stage.run("poll_flow_sessions")
+        stage.clock.advance(hours=1)
+        stage.run("poll_flow_sessions")
+        stage.publish()
+        assert len(stage.by_id()) == 14
+        (entity,) = stage.app.environments.all()
+        assert not entity.get("remarks")
+        queries = [request.path for request in stage.tenant.requests if "modifiedon%20ge" in request.path]
+        assert f"{ANCHOR:%Y-%m-%d}" in queries[-1], "it does not start again once more"
+
+
+def test_a_role_that_was_made_shallow_is_noticed_with_the_next_profile(account: str) -> None:
+    """A run of before it was noticed is read too, once the role is deep again."""
+    whole = with_runs(bare_world(), a_run(1), a_run(2, ANCHOR + timedelta(hours=2)))
+    with on_stage(whole, account) as stage:
+        stage.run("poll_flow_sessions")
+        stage.tenant.world = first(whole, access=Access(depths={"prvReadflowsession": "Local"}))
+        for _ in range(9):
+            stage.clock.advance(hours=3)
+            stage.run("poll_flow_sessions")
+        assert "depth Local" in stage.app.environments.all()[0].get("access_problem")
+        stage.tenant.world = whole
+        stage.run("poll_flow_sessions")
+        stage.publish()
+        assert set(stage.by_id()) == {run_id(1), run_id(2)}
+
+
 @pytest.mark.parametrize("status", [403, 404])
 def test_columns_that_are_not_told_for_once_are_asked_for_again_within_the_hour(account: str, status: int) -> None:
     """Without them the rows of flowlogs would not be looked for."""

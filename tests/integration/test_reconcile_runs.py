@@ -182,8 +182,22 @@ def test_old_days_are_looked_at_in_turn(account: str, monkeypatch: pytest.Monkey
         assert marked[0] == {run_id(19)}
         assert marked[1] == {run_id(5), run_id(19)}
         assert marked[2] == {run_id(0), run_id(5), run_id(19)}
-        day_queries = [request for request in stage.tenant.requests if "createdon%20ge" in request.path]
+        day_queries = [request for request in stage.tenant.requests if "createdon%20lt" in request.path]
         assert len(day_queries) <= 3 * 12
+
+
+def test_history_that_a_first_load_was_not_shown_is_taken_in_turn(account: str) -> None:
+    runs = [a_run(number, ANCHOR - timedelta(days=12 * number, hours=1)) for number in range(5)]
+    start = (ANCHOR - timedelta(days=90)).date().isoformat()
+    with on_stage(with_runs(bare_world(), *runs), account, HISTORY_START=start) as stage:
+        lie = Fault("dataverse", path_contains="modifiedon ge", status=200, body=b'{"value":[]}')
+        stage.tenant.faults.add(lie)
+        assert not polled(stage)
+        for _ in range(3):
+            stage.run("reconcile")
+            stage.clock.advance(days=1)
+        assert len(reconciled(stage)) == 5
+        assert set(kinds(stage)) == {TAKEN_LATE}
 
 
 def test_a_deadline_ends_the_comparison_and_it_goes_on_the_next_day(
