@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shared.dataverse.access import FLOW_LOGS, NEEDS
-from shared.dataverse.log_settings import SETTLE
+from shared.dataverse.log_settings import FAILING, SETTLE
 from shared.dataverse.sessions import LogStatus
 from shared.functions import decode_additional_context, reconcile_runs
 from shared.health.codes import TITLES, Code
@@ -68,6 +68,7 @@ def test_numbers_are_those_of_the_code(flow_runs: str) -> None:
     assert "the last seven days are compared" in flow_runs
     assert "thirty older days" in flow_runs
     assert decode_additional_context.GRACE.days == 1
+    assert (FAILING.days, decode_additional_context.LONGEST_DELAY_S) == (7, 4 * 3600)
 
 
 def test_tables_and_columns_exist(flow_runs: str) -> None:

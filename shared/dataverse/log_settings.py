@@ -18,6 +18,7 @@ V1, V2, BOTH = VERSIONS
 SETTLE = timedelta(minutes=2)
 SURE = timedelta(hours=1)
 GRACE = timedelta(hours=24)
+FAILING = timedelta(days=7)
 
 
 @dataclass(frozen=True, kw_only=True)

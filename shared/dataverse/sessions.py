@@ -118,7 +118,8 @@ class Session:
     """The state of a run: the columns of `fact_flow_session`, and what only the run register needs.
 
     `version_number` orders the states of a row at the source; `log_file_id` is the file that holds the action
-    log, if the row names one; `ingested_utc` orders the states that this app took.
+    log, if the row names one; `log_failing_utc` is since when only answers that make no sense come for that log;
+    `ingested_utc` orders the states that this app took.
     """
 
     session_id: str
@@ -160,6 +161,7 @@ class Session:
     ingested_utc: datetime
     version_number: int
     log_file_id: str | None = None
+    log_failing_utc: datetime | None = None
 
     @property
     def is_finished(self) -> bool:
@@ -178,6 +180,7 @@ LOG_FIELDS = (
     "failed_action_count",
     "failed_action_seq",
     "failed_action_name",
+    "log_failing_utc",
 )
 LINKS_TO_MACHINES = ("machine_id", "machine_group_id")
 """Columns that Dataverse empties on all runs of a machine, or of a group, that is deleted.
@@ -260,9 +263,9 @@ def succeed(known: Session | None, newer: Session, now: datetime) -> Session | N
         return known if newer.version_number == known.version_number else None
     log = {name: getattr(known, name) for name in LOG_FIELDS}
     if not newer.is_finished:
-        log["log_status"] = None
+        log |= {"log_status": None, "log_failing_utc": None}
     elif not known.is_finished or newer.log_file_id not in (None, known.log_file_id):
-        log["log_status"] = LogStatus.PENDING
+        log |= {"log_status": LogStatus.PENDING, "log_failing_utc": None}
     ingested = max(now, known.ingested_utc + MILLISECOND)
     owner = _owner(known, newer) if _is_forgotten(known) else newer.user_id
     links = {name: getattr(newer, name) or getattr(known, name) for name in LINKS_TO_MACHINES}

@@ -27,6 +27,8 @@ LONGEST_FILE_BYTES = 64 * MEBIBYTE
 LONGEST_SIZE = 19  # digits
 MOST_REPEATS = 100
 MALFORMED_RETRY_S = 60.0
+NO_SUCH_ROW = "0x80040217"
+CODE = re.compile(r"0x[0-9a-f]{8}", re.IGNORECASE)
 FIRST_BYTE = re.compile(r"bytes ([0-9]{1,18})-")
 HEADERS = {
     "Accept": "application/json",
@@ -87,7 +89,12 @@ class WebApi:
         repeats = 0
         while url:
             seen.add(url)
-            page = _json_object(self.api.get(url, deadline, headers))
+            try:
+                page = _json_object(self.api.get(url, deadline, headers))
+            except Missing as error:
+                if before is None:
+                    raise
+                raise Defer(f"A page went missing behind others: {error}", MALFORMED_RETRY_S) from error
             rows = _rows(page)
             repeats = repeats + 1 if rows == before else 0
             if repeats >= MOST_REPEATS:
@@ -139,8 +146,14 @@ class WebApi:
                 raise TooLarge(f"{path} is longer than {LONGEST_FILE_BYTES:,} bytes")
 
     def _part(self, path: str, at: int, deadline: Deadline) -> Reply:
+        url = f"{self.root}{path}/$value"
         ranged = {**HEADERS, "Range": f"bytes={at}-{at + CHUNK_BYTES - 1}"}
-        reply = self.api.get(f"{self.root}{path}/$value", deadline, ranged, LONGEST_FILE_BYTES)
+        try:
+            reply = self.api.get(url, deadline, ranged, LONGEST_FILE_BYTES)
+        except Missing as error:
+            if at:
+                raise Defer(f"A part went missing behind others: {error}", MALFORMED_RETRY_S) from error
+            raise genuine(error) from error
         if reply.headers.get("content-type", "").startswith("text/html"):
             raise Defer(f"{path}: a web page came instead of the file.", MALFORMED_RETRY_S)
         if at and reply.status != HTTPStatus.PARTIAL_CONTENT:
@@ -149,6 +162,13 @@ class WebApi:
         if first and int(first[1]) != at:
             raise Defer(f"{path}: another part of the file came than was asked for.", MALFORMED_RETRY_S)
         return reply
+
+
+def genuine(error: Missing) -> Missing | Defer:
+    """The same error if Dataverse says so; a 404 without its code comes from something in between."""
+    if CODE.fullmatch(error.code):
+        return error
+    return Defer(f"Not an answer of Dataverse: {error}", MALFORMED_RETRY_S)
 
 
 def _rows(page: Row) -> list[Row]:

@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import IO, Any
+from datetime import timedelta
+from typing import IO
 
 import pyarrow as pa
 
 from shared.app import App
 from shared.clock import Deadline
 from shared.dataverse.action_log import ActionRecord, read_actions
-from shared.dataverse.actions import ActionTable, LogSummary
+from shared.dataverse.actions import ActionTable
 from shared.dataverse.flow_logs import FlowLog, read_flow_log
 from shared.dataverse.log_messages import LogRequest, read_request
-from shared.dataverse.log_settings import GRACE, SETTLE, SURE, V1, V2, LogSettings
-from shared.dataverse.sessions import AWAITED, LogStatus, Outcome, Session, amended
+from shared.dataverse.log_settings import FAILING, GRACE, SETTLE, SURE, V1, V2, LogSettings
+from shared.dataverse.sessions import AWAITED, LogStatus, Session
 from shared.dataverse.values import ValueRules
-from shared.errors import AccessError, Defer, FlowtrailError, Missing, TooLarge, Unreadable
+from shared.dataverse.web_api import NO_SUCH_ROW, genuine
+from shared.errors import (
+    AccessError,
+    Defer,
+    FlowtrailError,
+    Missing,
+    Throttled,
+    TooLarge,
+    Unreachable,
+    Unreadable,
+)
 from shared.functions.intake import stage_sessions
+from shared.functions.log_outcomes import Group, LogGaps, summary_of, unreadable_name
 from shared.publishing.staging import Destination, spool
 from shared.schema import FACT_FLOW_ACTION
 from shared.settings import Environment
-from shared.state.journal import Gap
 from shared.state.names import Container, Queue
 from shared.state.register import Registered
 
@@ -35,6 +44,8 @@ DEADLINE_S = 240.0
 RESERVE_S = 40.0
 SHORTEST_DELAY_S = 30.0
 LONGEST_DELAY_S = 4 * 3600.0
+MOST_FAILING = 3
+"""More logs in one message of which none can be had: then it is the environment that does not answer."""
 MOST_ACTIONS = 1_000_000
 WINDOW_BYTES = 1024 * 1024
 MOST_ROWS_HELD = 20_000
@@ -71,28 +82,6 @@ def is_due(session: Session, request: LogRequest) -> bool:
     return request.recheck and session.log_version == V2 and session.log_status == LogStatus.LOADED
 
 
-@dataclass
-class _Group:
-    """Logs that are staged together, and what the register is to know of each run."""
-
-    tables: list[ActionTable] = field(default_factory=list[ActionTable])
-    outcomes: dict[str, dict[str, Any]] = field(default_factory=dict[str, "dict[str, Any]"])
-    sessions: list[Session] = field(default_factory=list[Session])
-
-    @property
-    def rows(self) -> int:
-        return sum(table.summary.action_count for table in self.tables)
-
-    def add(self, session: Session, **outcome: Any) -> None:
-        self.sessions.append(session)
-        self.outcomes[session.session_id] = outcome
-
-    def holds(self) -> Iterator[str]:
-        for session in self.sessions:
-            version = self.outcomes[session.session_id].get("log_version")
-            yield f"{session.session_id} {version} {session.log_file_id}"
-
-
 class _Decoding:
     """The work of one message: actions are durable before the register knows of them, and that before it ends."""
 
@@ -106,10 +95,12 @@ class _Decoding:
         self.logs = known.logs if known else LogSettings()
         settings = app.settings
         self.rules = ValueRules(settings.action_values, settings.redact_names, settings.max_value_chars)
+        self.gaps = LogGaps(app, environment)
         self.known: dict[str, Registered] = {}
-        self.group = _Group()
+        self.group = Group()
         self.later: list[Session] = []
         self.young: list[Session] = []
+        self.failing: list[tuple[Session, float]] = []
 
     def run(self) -> None:
         registered = self._registered()
@@ -120,20 +111,16 @@ class _Decoding:
                 self._put_back(waiting[at:], 0)
                 break
             try:
-                self._one(session)
+                self._try(session)
             except Defer as wait:
                 log.info("The action logs of %s wait %.0f s: %s", self.environment.name, wait.after_s, wait)
-                self._put_back(waiting[at:], wait.after_s)
+                self._put_back(waiting[at:], max(SHORTEST_DELAY_S, wait.after_s))
                 break
-            except Exception:
-                if len(self.request.session_ids) == 1:
-                    raise
-                log.exception("The action log of run %s failed; it is tried again alone", session.session_id)
-                self._put_back([session], SHORTEST_DELAY_S)
             if self.group.rows >= MOST_ROWS_HELD:
                 self._flush()
         self._flush()
         self._put_back_pending()
+        self._put_back_failing()
 
     def _registered(self) -> list[Session]:
         self.known = self.app.register.get_all(
@@ -143,18 +130,59 @@ class _Decoding:
             log.warning("Run %s is not in the register; the next poll that reads it asks again", session_id)
         return [registered.session for registered in self.known.values() if registered.session.is_finished]
 
+    def _try(self, session: Session) -> None:
+        """One log; what goes wrong with it alone keeps no other one waiting.
+
+        Raises:
+            Defer: nothing can be had of the environment now.
+        """
+        try:
+            self._one(session)
+        except (Throttled, Unreachable):
+            raise
+        except Defer as error:
+            self._fails(session, error)
+        except Exception:
+            if len(self.request.session_ids) == 1:
+                raise
+            log.exception("The action log of run %s failed; it is tried again alone", session.session_id)
+            self._put_back([session], SHORTEST_DELAY_S)
+        else:
+            if session.log_failing_utc and session.session_id not in self.group.outcomes:
+                self.group.add(session)
+
+    def _fails(self, session: Session, error: Defer) -> None:
+        """An answer that says nothing about the log: it is asked for again alone, after days no more.
+
+        Raises:
+            Defer: others fail as well, so it is not this log.
+        """
+        now = self.app.clock.now()
+        since = session.log_failing_utc or now
+        if now - since >= FAILING:
+            reason = f"It could not be had for {FAILING.days} days and is not asked for any more: {error}"
+            self._unusable(session, LogStatus.UNREADABLE, session.log_version, reason, None)
+            return
+        if len(self.failing) >= MOST_FAILING:
+            raise error
+        log.warning("The action log of run %s waits alone: %s", session.session_id, error)
+        delay_s = min((now - since).total_seconds(), LONGEST_DELAY_S)
+        self.failing.append((session, max(SHORTEST_DELAY_S, delay_s, error.after_s)))
+        self.group.add(session, log_failing_utc=since)
+
     def _one(self, session: Session) -> None:
         """Take the log from the first place that has it.
 
         A refusal where the settings let nothing be written is no news; one where a log may lie is.
         """
         refused: AccessError | None = None
+        is_gone = False
         for generation in self._generations(session):
             try:
                 if self._found(generation, session):
                     return
-            except Missing:
-                continue
+            except Missing as error:
+                is_gone = error.code.lower() == NO_SUCH_ROW
             except AccessError as error:
                 if self.logs.expects(generation, session):
                     refused = error
@@ -163,7 +191,7 @@ class _Decoding:
         if session.log_status not in AWAITED:
             return  # loaded, and gone since: it stays loaded
         if refused is None:
-            self._missing(session)
+            self._missing(session, is_gone=is_gone and self._is_gone(session))
         else:
             self._refused(session, refused)
 
@@ -178,7 +206,7 @@ class _Decoding:
         """Said at once and asked again for a day, then once a day: a role may only have been lost for a while."""
         log.error("The action log of run %s is refused: %s", session.session_id, error)
         self.group.add(session, log_status=LogStatus.FORBIDDEN)
-        self._note_day(session, "action logs refused", str(error))
+        self.gaps.of_day(session, "action logs refused", str(error))
         if self._age(session) <= GRACE:
             self.later.append(session)
 
@@ -227,7 +255,7 @@ class _Decoding:
             self.later.append(session)
             return True
         try:
-            with closing(read_flow_log(self.api, session.session_id, self.logs.columns, self.deadline)) as rows:
+            with closing(self._rows(session)) as rows:
                 if len(rows) > self._taken(session):
                     self._loaded(session, self._table(session, rows.batches()), V2)
                     self._note_unreadable(session, rows)
@@ -239,6 +267,12 @@ class _Decoding:
         except Unreadable as error:
             self._unusable(session, LogStatus.UNREADABLE, V2, str(error), None)
         return True
+
+    def _rows(self, session: Session) -> FlowLog:
+        try:
+            return read_flow_log(self.api, session.session_id, self.logs.columns, self.deadline)
+        except Missing as error:
+            raise genuine(error) from error
 
     def _taken(self, session: Session) -> int:
         """How many actions of the run's log are kept already, where it is being compared once more."""
@@ -270,41 +304,55 @@ class _Decoding:
             table.close()
             return
         self.group.tables.append(table)
-        outcome = _summary(session, table.summary)
+        outcome = summary_of(session, table.summary)
         self.group.add(session, log_status=LogStatus.LOADED, log_version=version, **outcome)
 
     def _age(self, session: Session) -> timedelta:
         return self.app.clock.now() - session.modified_utc
 
-    def _missing(self, session: Session) -> None:
+    def _is_gone(self, session: Session) -> bool:
+        """Whether the run itself is gone; the same code may speak of its file."""
+        try:
+            self.api.document(f"flowsessions({session.session_id})?$select=flowsessionid", self.deadline)
+        except Missing as error:
+            return error.code.lower() == NO_SUCH_ROW
+        except AccessError:
+            return False
+        return False
+
+    def _missing(self, session: Session, *, is_gone: bool) -> None:
         """There is no log: yet, because of the settings, or at all.
 
         The file of a run arrives about a second after the row; a wait that grows with the run's age gives it a
         day. Where the settings let none be written, a short wait is enough.
+
+        Raises:
+            Defer: the row names a file, so there is one.
         """
         age = self._age(session)
-        if not self.logs.expects_any(session) and age >= SETTLE:
+        if is_gone:
+            reason = "Runs were deleted at the source before their action logs could be read."
+            self.gaps.of_day(session, "action logs deleted at the source", reason)
+            self.group.add(session, log_status=LogStatus.ABSENT)
+        elif session.log_file_id and age > GRACE:
+            raise Defer("the run's row names a file, and there is none.", SHORTEST_DELAY_S)
+        elif not self.logs.expects_any(session) and age >= SETTLE:
             self.group.add(session, log_status=LogStatus.DISABLED)
         elif age <= GRACE:
             self.later.append(session)
         else:
             if self.logs.expired(session, age):
                 reason = f"The environment keeps action logs for {self.logs.ttl_minutes} minutes only."
-                self._note_day(session, "action logs expired", reason)
+                self.gaps.of_day(session, "action logs expired", reason)
             self.group.add(session, log_status=LogStatus.ABSENT)
-
-    def _note_day(self, session: Session, kind: str, reason: str) -> None:
-        """One gap for a whole day of runs, however many of them it concerns."""
-        begin = datetime.combine(session.day, datetime.min.time(), session.created_utc.tzinfo)
-        self._gap(begin, begin + timedelta(days=1), kind, session.day.isoformat(), reason)
 
     def _note_unreadable(self, session: Session, rows: FlowLog) -> None:
         if rows.unreadable:
             reason = f"{rows.unreadable} of {len(rows)} rows of the log can't be read; the others are kept."
-            self._gap(*span_of(session), "action log partly unreadable", session.session_id, reason)
+            self.gaps.of_run(session, "action log partly unreadable", reason)
 
     def _unusable(
-        self, session: Session, status: LogStatus, version: str, reason: str, file: IO[bytes] | None
+        self, session: Session, status: LogStatus, version: str | None, reason: str, file: IO[bytes] | None
     ) -> None:
         """Keep the file as it came, say why it can't be used, and note the gap.
 
@@ -312,27 +360,15 @@ class _Decoding:
         """
         if session.log_status == LogStatus.LOADED:
             log.warning("The action log of run %s can't be had again: %s", session.session_id, reason)
+            self.group.add(session)
             if self.request.recheck:  # its late rows are not there, whatever they were
-                self._gap(*span_of(session), "action log partly unreadable", session.session_id, reason)
+                self.gaps.of_run(session, "action log partly unreadable", reason)
             return
         if file is not None:
             file.seek(0)
             self.app.storage.blobs.put(Container.RAW, unreadable_name(session), file)
-        self._gap(*span_of(session), f"action log {status.value}", session.session_id, reason)
+        self.gaps.of_run(session, f"action log {status.value}", reason)
         self.group.add(session, log_status=status, log_version=version)
-
-    def _gap(self, begin: datetime, end: datetime, kind: str, subject: str, reason: str) -> None:
-        self.app.journal.lost(
-            Gap(
-                source=self.environment.name,
-                from_utc=begin,
-                to_utc=end,
-                kind=kind,
-                subject=subject,
-                reason=reason,
-                noticed_utc=self.app.clock.now(),
-            )
-        )
 
     def _flush(self) -> None:
         """Ask for young logs again, stage the actions, note the outcome in the register, then stage the runs.
@@ -341,7 +377,7 @@ class _Decoding:
         is asked for first.
         """
         self._put_back_young()
-        group, self.group = self.group, _Group()
+        group, self.group = self.group, Group()
         if not group.sessions:
             return
         try:
@@ -353,7 +389,7 @@ class _Decoding:
             for session in group.sessions:
                 self._put_back([session], SHORTEST_DELAY_S)
 
-    def _keep(self, group: _Group) -> None:
+    def _keep(self, group: Group) -> None:
         try:
             if group.tables:
                 destination = Destination(FACT_FLOW_ACTION, self.request.day)
@@ -361,7 +397,7 @@ class _Decoding:
         finally:
             for table in group.tables:
                 table.close()
-        noting = _noting(group, self.app.clock.now)
+        noting = group.noting(self.app.clock.now)
         kept = self.app.register.update(group.sessions, noting, known=self.known)
         stage_sessions(self.app, kept)
 
@@ -371,6 +407,10 @@ class _Decoding:
             age = min(map(self._age, self.later))
             delay_s = max(SHORTEST_DELAY_S, age.total_seconds(), (SETTLE - age).total_seconds())
             self._put_back(self.later, min(delay_s, LONGEST_DELAY_S))
+
+    def _put_back_failing(self) -> None:
+        for session, delay_s in self.failing:
+            self._put_back([session], delay_s)
 
     def _put_back_young(self) -> None:
         """Look once more, when it is sure that no row of the table is still on its way."""
@@ -384,33 +424,6 @@ class _Decoding:
         ids = (session.session_id for session in sessions)
         request = self.request.only(ids, recheck=recheck or self.request.recheck)
         self.app.storage.queues.send(Queue.ADDITIONAL_CONTEXT, request.body(), delay_s)
-
-
-def _noting(group: _Group, now: Callable[[], Any]) -> Callable[[Session, Session | None], Session | None]:
-    """The change that notes each run's outcome on the newest state that the register has of it.
-
-    A run that names another file by now, or was opened again, has a message of its own, which brings the log of
-    that state; and an outcome that is known already makes no new state.
-    """
-
-    def change(session: Session, known: Session | None) -> Session | None:
-        outcome, state = group.outcomes[session.session_id], known or session
-        is_another = (state.log_file_id, state.is_finished) != (session.log_file_id, True)
-        is_known = all(getattr(state, name) == value for name, value in outcome.items())
-        return state if is_another or is_known else amended(state, now(), **outcome)
-
-    return change
-
-
-def unreadable_name(session: Session) -> str:
-    """Where a log that can't be read is kept, in the container `raw`."""
-    return f"unreadable/{session.environment_id}/date={session.day.isoformat()}/{session.session_id}.bin"
-
-
-def span_of(session: Session) -> tuple[datetime, datetime]:
-    """From the run's begin to its end; the row of a local run is created after the run has ended."""
-    end = session.completed_utc or session.modified_utc
-    return min(session.started_utc or session.created_utc, session.created_utc, end), end
 
 
 def _rows(tables: list[ActionTable]) -> Iterator[pa.Table]:
@@ -432,13 +445,3 @@ def _windows(file: IO[bytes]) -> Iterator[bytes]:
     file.seek(0)
     while window := file.read(WINDOW_BYTES):
         yield window
-
-
-def _summary(session: Session, log_summary: LogSummary) -> dict[str, Any]:
-    failed = session.outcome == Outcome.FAILED
-    return {
-        "action_count": log_summary.action_count,
-        "failed_action_count": log_summary.failed_action_count,
-        "failed_action_seq": log_summary.last_failed_seq if failed else None,
-        "failed_action_name": log_summary.last_failed_name if failed else None,
-    }

@@ -13,8 +13,9 @@ from shared.app import App
 from shared.batches import batches, grouped
 from shared.clock import Deadline
 from shared.dataverse.cursor import CURSOR, read_cursor
+from shared.dataverse.log_settings import FAILING
 from shared.dataverse.sessions import AWAITED, Session, amended
-from shared.dataverse.web_api import NO_ROW, Query
+from shared.dataverse.web_api import NO_ROW, NO_SUCH_ROW, Query
 from shared.errors import AccessError, Missing
 from shared.functions.intake import Intake, stage_sessions
 from shared.functions.poll_flow_sessions import DEFAULT_HISTORY
@@ -35,7 +36,6 @@ LONG_WAITING = timedelta(hours=6)
 RECENT_DAYS = 7
 OLDER_DAYS = 30
 ID_PAGE_ROWS = 5000
-NO_SUCH_ROW = "0x80040217"
 IDS_PER_QUERY = 25
 MOST_CONFIRMED = 20
 STAGED_AGAIN = timedelta(days=2)
@@ -125,8 +125,12 @@ class _Reconciling:
             left_off = parse_day(place.values["day"]), str(place.values["run"])
             again = takewhile(lambda run: (run.day, run.session_id) <= left_off, found)
             found = chain(unsettled(left_off), again)
-        long_ago = self.app.clock.now() - LONG_WAITING
-        return (run for run in found if max(run.modified_utc, run.ingested_utc) < long_ago and _is_awaited(run))
+        now = self.app.clock.now()
+        return (
+            run
+            for run in found
+            if max(run.modified_utc, run.ingested_utc) < now - LONG_WAITING and _is_awaited(run, now)
+        )
 
     def _ask_for_logs(self, ended: list[Session]) -> None:
         """Ask for logs once more, unless the queue is full: what is in it comes first."""
@@ -278,8 +282,12 @@ class _Reconciling:
         )
 
 
-def _is_awaited(run: Session) -> bool:
-    return run.log_status in AWAITED if run.is_finished else not run.deleted_at_source_utc
+def _is_awaited(run: Session, now: datetime) -> bool:
+    """Whether a run is to be asked for here; a log that fails has a message of its own until it is given up."""
+    if not run.is_finished:
+        return not run.deleted_at_source_utc
+    is_failing = run.log_failing_utc is not None and now - run.log_failing_utc < FAILING + A_DAY
+    return run.log_status in AWAITED and not is_failing
 
 
 def _first(session_ids: Sequence[str]) -> str:

@@ -21,8 +21,9 @@ from shared.clock import Deadline
 from shared.dataverse.log_messages import LogRequest, read_request
 from shared.dataverse.sessions import AWAITED, LogStatus, Session, amended
 from shared.errors import AccessError, Defer, Skip, Unreadable
-from shared.functions.decode_additional_context import is_wanted, span_of, unreadable_name
+from shared.functions.decode_additional_context import is_wanted
 from shared.functions.intake import stage_sessions
+from shared.functions.log_outcomes import LogGaps, unreadable_name
 from shared.functions.sources import Work
 from shared.publishing.requests import read_destination
 from shared.publishing.staging import spool
@@ -188,7 +189,8 @@ class _Logs:
             self._put_back([run])  # it is refused by now, which decoding it tells as what it is
             return
         self.tally.rows_failed += 1
-        self._note_gap(run)
+        reason = f"Decoding it failed and was tried again on {MOST_TIMES} days; the log of the app says why."
+        LogGaps(self.app, self.environment).of_run(run, "action log unreadable", reason)
 
         def unreadable(run: Session, known: Session | None) -> Session:
             state = known or run
@@ -196,21 +198,6 @@ class _Logs:
             return amended(state, self.app.clock.now(), log_status=LogStatus.UNREADABLE) if awaited else state
 
         stage_sessions(self.app, self.app.register.update([run], unreadable))
-
-    def _note_gap(self, run: Session) -> None:
-        begin, end = span_of(run)
-        reason = f"Decoding it failed and was tried again on {MOST_TIMES} days; the log of the app says why."
-        self.app.journal.lost(
-            Gap(
-                source=self.environment.name,
-                from_utc=begin,
-                to_utc=end,
-                kind="action log unreadable",
-                subject=run.session_id,
-                reason=reason,
-                noticed_utc=self.app.clock.now(),
-            )
-        )
 
     def _keep_file(self, run: Session) -> None:
         """A copy of the log as it lies at the source, for whoever mends the decoder; there may be none.

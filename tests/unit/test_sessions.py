@@ -88,7 +88,7 @@ def test_every_column() -> None:
 
 def test_the_columns_are_those_of_the_published_table() -> None:
     names = {field.name for field in fields(Session)}
-    of_the_register = {"version_number", "log_file_id"}
+    of_the_register = {"version_number", "log_file_id", "log_failing_utc"}
     assert names - of_the_register == set(FACT_FLOW_SESSION.column_names)
 
 

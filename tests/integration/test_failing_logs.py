@@ -1,0 +1,171 @@
+"""Logs that are there and can't be had: none counts as absent, none holds others up, none is tried for ever."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+
+import pytest
+
+from integration.stage import ANCHOR, Stage, a_log, a_run, bare_world, on_stage, run_id, with_runs
+from integration.test_action_logs import log_of, played
+from integration.test_flow_logs import flow_log_row, logged, world_of
+from local.tenant import Fault
+from shared.dataverse.log_messages import read_request
+from shared.dataverse.log_settings import FAILING
+from shared.functions import decode_additional_context
+from shared.state.journal import HARMLESS
+from shared.state.names import Queue
+
+LOGS = Queue.ADDITIONAL_CONTEXT
+OLD = ANCHOR - timedelta(days=2)
+HTML = {"Content-Type": "text/html"}
+NOT_FOUND = b"<html>404 - Web app not found</html>"
+NO_FILE = json.dumps({"error": {"code": "0x80040217", "message": "No file attachment found"}}).encode()
+TABLE = "flowsession_flowlog_parentobjectid"
+
+
+def file_of(number: int) -> str:
+    return f"{run_id(number)})/additionalcontext/$value"
+
+
+def statuses(stage: Stage) -> list[str]:
+    stage.publish()
+    return [row["log_status"] for _, row in sorted(stage.by_id().items())]
+
+
+def kinds(stage: Stage) -> list[str]:
+    return [gap.kind for gap in stage.app.journal.gaps()]
+
+
+def a_day_later(stage: Stage) -> None:
+    stage.clock.advance(days=1)
+    stage.run("poll_flow_sessions")
+    stage.run("reconcile")
+    stage.decode()
+
+
+@pytest.mark.parametrize("at", [OLD, ANCHOR - timedelta(hours=1)], ids=["old", "young"])
+def test_a_404_of_something_in_between_is_no_answer(account: str, at: datetime) -> None:
+    with on_stage(with_runs(bare_world(), a_run(1, at, a_log(log_of(), at))), account) as stage:
+        stage.tenant.faults.add(
+            Fault("dataverse", path_contains=file_of(1), status=404, body=NOT_FOUND, headers=HTML)
+        )
+        assert played(stage)[run_id(1)]["log_status"] == "pending"
+        stage.decode()
+        assert statuses(stage) == ["loaded"]
+        assert not kinds(stage)
+
+
+@pytest.mark.parametrize(("page", "body"), [(0, NOT_FOUND), (1, NOT_FOUND), (1, NO_FILE)])
+def test_a_404_amid_the_rows_of_a_log_throws_none_away(account: str, page: int, body: bytes) -> None:
+    run = logged(a_run(1, OLD), *(flow_log_row(number, at=OLD) for number in range(1200)))
+    with on_stage(world_of(run), account) as stage:
+        stage.tenant.faults.add(Fault("dataverse", path_contains=TABLE, first_skip=page, status=404, body=body))
+        assert played(stage)[run_id(1)]["log_status"] == "pending"
+        stage.decode()
+        assert statuses(stage) == ["loaded"]
+        assert len(stage.rows("fact_flow_action")) == 1200
+
+
+def test_a_file_that_the_row_names_and_nobody_has_is_told_in_the_end(account: str) -> None:
+    with on_stage(with_runs(bare_world(), a_run(1, OLD, a_log(log_of(), OLD))), account) as stage:
+        stage.tenant.faults.add(Fault("dataverse", path_contains=file_of(1), times=None, status=404, body=NO_FILE))
+        assert played(stage)[run_id(1)]["log_status"] == "pending"
+        stage.clock.advance(seconds=FAILING.total_seconds())
+        stage.decode()
+        assert statuses(stage) == ["unreadable"]
+        assert kinds(stage) == ["action log unreadable"]
+        assert not stage.messages(LOGS)
+
+
+FAILURES = {
+    "an error": Fault("dataverse", status=500),
+    "a web page": Fault("dataverse", status=200, body=b"<html>blocked</html>", headers=HTML),
+    "another part": Fault("dataverse", status=206, body=b"x", headers={"Content-Range": "bytes 7-8/9"}),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
+def test_a_log_that_can_t_be_had_keeps_no_other_one_waiting(account: str, failure: Fault) -> None:
+    runs = [a_run(number, file=a_log(log_of())) for number in (1, 2, 3)]
+    with on_stage(with_runs(bare_world(), *runs), account) as stage:
+        stage.tenant.faults.add(replace(failure, path_contains=file_of(1), times=None))
+        played(stage)
+        assert statuses(stage) == ["pending", "loaded", "loaded"]
+        for _ in range(3):
+            stage.clock.advance(hours=3)
+            stage.run("reconcile")
+            ((body, _),) = stage.messages(LOGS)
+            assert read_request(body).session_ids == (run_id(1),)
+            stage.run("decode_additional_context", body, 1)
+        delays = [delay for delay in stage.transport.delays_s if delay]
+        assert delays == sorted(delays)
+        assert delays[-1] > delays[0]
+
+
+def test_a_log_that_fails_for_a_week_is_given_up_and_a_replay_brings_it(account: str) -> None:
+    with on_stage(with_runs(bare_world(), a_run(1, file=a_log(log_of()))), account) as stage:
+        stage.tenant.faults.add(Fault("dataverse", path_contains=file_of(1), times=None, status=500))
+        played(stage)
+        for _ in range(FAILING.days):
+            assert statuses(stage) == ["pending"]
+            assert not kinds(stage)
+            a_day_later(stage)
+        assert statuses(stage) == ["unreadable"]
+        (gap,) = stage.app.journal.gaps()
+        assert (gap.kind, gap.subject) == ("action log unreadable", run_id(1))
+        assert gap.reason.startswith("It could not be had for 7 days")
+        assert not stage.messages(LOGS)
+        a_day_later(stage)
+        assert not stage.messages(LOGS)
+        stage.tenant.faults.clear()
+        stage.environ["LOGS_REPLAY"] = (ANCHOR - timedelta(hours=1)).date().isoformat()
+        stage.app = stage.new_app()
+        stage.run("poll_flow_sessions")
+        stage.decode()
+        assert statuses(stage) == ["loaded"]
+
+
+def test_a_failure_that_is_over_is_forgotten(account: str) -> None:
+    with on_stage(with_runs(bare_world(), a_run(1)), account) as stage:
+        stage.tenant.faults.add(Fault("dataverse", path_contains=file_of(1), times=5, status=500))
+        stage.run("poll_flow_sessions")
+        stage.decode()
+        (waiting,) = stage.app.register.day(*place_of(stage))
+        assert waiting.session.log_failing_utc == stage.clock.at
+        stage.decode()
+        (waiting,) = stage.app.register.day(*place_of(stage))
+        assert (waiting.session.log_status, waiting.session.log_failing_utc) == ("pending", None)
+
+
+def place_of(stage: Stage) -> tuple[str, date]:
+    known = stage.app.environments.known(stage.app.settings.environments[0])
+    assert known
+    return known.environment_id, (ANCHOR - timedelta(hours=1)).date()
+
+
+def test_where_nothing_can_be_had_the_rest_waits_together(account: str) -> None:
+    runs = [a_run(number, file=a_log(log_of())) for number in range(8)]
+    with on_stage(with_runs(bare_world(), *runs), account) as stage:
+        stage.tenant.faults.add(
+            Fault("dataverse", path_contains="additionalcontext/$value", times=None, status=500)
+        )
+        stage.run("poll_flow_sessions")
+        stage.decode()
+        together = sorted(len(read_request(body).session_ids) for body, _ in stage.messages(LOGS))
+        most = decode_additional_context.MOST_FAILING
+        assert together == [1] * most + [8 - most]
+
+
+def test_a_run_that_is_deleted_before_its_log_came_is_told(account: str) -> None:
+    runs = [a_run(number, OLD, a_log(log_of(), OLD)) for number in (1, 2)]
+    with on_stage(with_runs(bare_world(), *runs), account) as stage:
+        stage.run("poll_flow_sessions")
+        stage.tenant.world = with_runs(stage.tenant.world, runs[1])
+        stage.decode()
+        assert statuses(stage) == ["absent", "loaded"]
+        (gap,) = stage.app.journal.gaps()
+        assert (gap.kind, gap.subject) == ("action logs deleted at the source", OLD.date().isoformat())
+        assert gap.kind not in HARMLESS
