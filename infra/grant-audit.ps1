@@ -15,6 +15,9 @@ Adds ActivityFeed.ReadDlp, which only AUDIT_CONTENT_TYPES with DLP.All needs.
 .PARAMETER Search
 Adds AuditLogsQuery.Read.All of Microsoft Graph, which only AUDIT_SEARCH needs.
 
+.PARAMETER Graph
+Root of Microsoft Graph, by default that of the cloud of the Azure CLI; a DoD tenant has https://dod-graph.microsoft.us.
+
 .EXAMPLE
 infra/grant-audit.ps1
 #>
@@ -22,7 +25,8 @@ infra/grant-audit.ps1
 param(
     [string] $PrincipalId = $env:IDENTITY_PRINCIPAL_ID,
     [switch] $Dlp,
-    [switch] $Search
+    [switch] $Search,
+    [string] $Graph
 )
 
 Set-StrictMode -Version Latest
@@ -41,16 +45,17 @@ if ($PrincipalId -notmatch '^[0-9a-fA-F-]{36}$') {
     throw 'Give the object id of the identity, the output IDENTITY_PRINCIPAL_ID of the deployment.'
 }
 
-$root = (az cloud show --query endpoints.microsoftGraphResourceId --output tsv).TrimEnd('/')
+if (-not $Graph) { $Graph = az cloud show --query endpoints.microsoftGraphResourceId --output tsv }
+$root = "$Graph".TrimEnd('/')
+if ($root -notmatch '^https://[a-z0-9.-]+$') { throw "$root is no URL like https://graph.microsoft.com." }
 $token = az account get-access-token --resource $root --query accessToken --output tsv
 if (-not $token) { throw 'Sign in first: az login' }
-$graph = "$root/v1.0"
 
 function Invoke-Graph {
     param([string] $Method, [string] $Path, [hashtable] $Body)
     $request = @{
         Method  = $Method
-        Uri     = "$graph/$Path"
+        Uri     = "$root/v1.0/$Path"
         Headers = @{ Authorization = "Bearer $token" }
     }
     if ($Body) {
@@ -73,8 +78,9 @@ function Find-Resource {
     param([string] $AppId, [string] $Name)
     $found = @((Invoke-Graph GET "servicePrincipals?`$filter=appId%20eq%20'$AppId'").value)
     if ($found.Count -gt 0) { return $found[0] }
+    try { Invoke-Graph POST 'servicePrincipals' @{ appId = $AppId } }
+    catch { throw "The service principal of $Name is missing; an Application Administrator may create it: az ad sp create --id $AppId ($_)" }
     Write-Information "Created the service principal of $Name" -InformationAction Continue
-    Invoke-Graph POST 'servicePrincipals' @{ appId = $AppId }
 }
 
 function Grant-Role {

@@ -1,27 +1,31 @@
 #!/usr/bin/env bash
 # Lets the app's identity read the Microsoft 365 audit feed. Safe to repeat.
 #
-#   infra/grant-audit.sh [--dlp] [--search] [PRINCIPAL_ID]
+#   infra/grant-audit.sh [--dlp] [--search] [--graph URL] [PRINCIPAL_ID]
 #
 # PRINCIPAL_ID is the object id of the identity; by default what azd noted as IDENTITY_PRINCIPAL_ID. --dlp adds
 # ActivityFeed.ReadDlp, which only AUDIT_CONTENT_TYPES with DLP.All needs, --search AuditLogsQuery.Read.All of
-# Microsoft Graph, which only AUDIT_SEARCH needs. It takes the Azure CLI, signed in as somebody who may assign
-# application roles: Privileged Role Administrator, or Global Administrator.
+# Microsoft Graph, which only AUDIT_SEARCH needs. URL is the root of Microsoft Graph, by default that of the cloud of
+# the Azure CLI; a DoD tenant has https://dod-graph.microsoft.us. It takes the Azure CLI, signed in as somebody who may
+# assign application roles: Privileged Role Administrator, or Global Administrator.
 set -euo pipefail
 
 API="c5393580-f805-4401-95e8-94b7a6ef2fc2" # Office 365 Management APIs, the same in every tenant
 GRAPH_API="00000003-0000-0000-c000-000000000000" # Microsoft Graph, likewise
 roles=("ActivityFeed.Read")
 search=""
+root=""
 principal=""
-for argument in "$@"; do
-  case "$argument" in
+while [ $# -gt 0 ]; do
+  case "$1" in
     --dlp) roles+=("ActivityFeed.ReadDlp") ;;
     --search) search="yes" ;;
-    -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0" && exit 0 ;;
-    -*) echo "grant-audit.sh: there is no option $argument" >&2 && exit 2 ;;
-    *) principal="$argument" ;;
+    --graph) root="${2:-}" && shift ;;
+    -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    -*) echo "grant-audit.sh: there is no option $1" >&2 && exit 2 ;;
+    *) principal="$1" ;;
   esac
+  shift
 done
 
 stop() {
@@ -37,16 +41,17 @@ fi
 [[ "$principal" =~ ^[0-9a-fA-F-]{36}$ ]] ||
   stop "give the object id of the identity, the output IDENTITY_PRINCIPAL_ID of the deployment"
 
-graph=$(az cloud show --query endpoints.microsoftGraphResourceId --output tsv)
-graph="${graph%/}/v1.0"
+[ -n "$root" ] || root=$(az cloud show --query endpoints.microsoftGraphResourceId --output tsv)
+root="${root%/}"
+[[ "$root" =~ ^https://[a-z0-9.-]+$ ]] || stop "$root is no URL like https://graph.microsoft.com"
 
 get() { # path, query
-  az rest --only-show-errors --method GET --url "$graph/$1" --query "$2" --output tsv
+  az rest --only-show-errors --method GET --resource "$root" --url "$root/v1.0/$1" --query "$2" --output tsv
 }
 
 post() { # path, body, query
-  az rest --only-show-errors --method POST --url "$graph/$1" --headers "Content-Type=application/json" \
-    --body "$2" --query "$3" --output tsv
+  az rest --only-show-errors --method POST --resource "$root" --url "$root/v1.0/$1" \
+    --headers "Content-Type=application/json" --body "$2" --query "$3" --output tsv
 }
 
 name=$(get "servicePrincipals/$principal" displayName) || stop "there is no identity with the object id $principal"
@@ -55,7 +60,8 @@ echo "Identity: $name ($principal)"
 find_resource() { # app id, name
   resource=$(get "servicePrincipals?\$filter=appId%20eq%20'$1'&\$select=id" "value[0].id")
   if [ -z "$resource" ]; then
-    resource=$(post servicePrincipals "{\"appId\":\"$1\"}" id)
+    resource=$(post servicePrincipals "{\"appId\":\"$1\"}" id) ||
+      stop "the service principal of $2 is missing; an Application Administrator may create it: az ad sp create --id $1"
     echo "Created the service principal of $2"
   fi
 }

@@ -20,6 +20,7 @@ import jmespath
 
 STATE = Path(os.environ["FAKE_AZ_STATE"])
 GRAPH = "https://graph.microsoft.com/"
+GRAPHS = (GRAPH, "https://dod-graph.microsoft.us/")
 Json = Any
 
 
@@ -54,10 +55,10 @@ def rest(state: Json, arguments: list[str]) -> int:
     body = json.loads(given.body) if given.body else None
     if given.method == "POST":
         assert "Content-Type=application/json" in given.headers
-    if given.url.startswith(GRAPH):
+    assert given.resource == f"https://{parts.netloc}", "the token is for somebody else"
+    if given.url.startswith(GRAPHS):
         found = graph(state, given.method, parts.path.removeprefix("/v1.0/"), options, body)
     else:
-        assert given.resource == f"https://{parts.netloc}", "the token is for another environment"
         environment = state["environments"][parts.netloc]
         path = parts.path.removeprefix("/api/data/v9.2/")
         found = dataverse(environment, given.method, path, options, body)
@@ -74,13 +75,19 @@ def answer(found: Json, query: str | None) -> int:
     chosen = jmespath.search(query, found)
     rows = chosen if isinstance(chosen, list) else [] if chosen is None else [chosen]
     for row in rows:
-        sys.stdout.write(("\t".join(row) if isinstance(row, list) else row) + "\n")
+        sys.stdout.write("\t".join(map(plain, row if isinstance(row, list) else [row])) + "\n")
     return 0
+
+
+def plain(value: Json) -> str:
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def graph(state: Json, method: str, path: str, options: dict[str, str], body: Json) -> Json:
     principals: dict[str, Json] = state["principals"]
     segments = path.split("/")
+    if f"{method} {path}" in state.get("refused", []):
+        return None
     if segments == ["servicePrincipals"]:
         if method == "POST":
             made = {"id": str(uuid.uuid4()), "appId": body["appId"], "appRoles": state["roles_of_new_apps"]}

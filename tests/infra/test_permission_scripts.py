@@ -122,9 +122,26 @@ def test_the_search_of_graph_is_granted_only_when_asked_for(desk: Desk) -> None:
     assert "AuditLogsQuery.Read.All: assigned already\n" in again.stdout
 
 
+def test_the_graph_of_a_tenant_may_be_another_than_that_of_its_cloud(desk: Desk) -> None:
+    done = desk.run("grant-audit.sh", "--graph", "https://dod-graph.microsoft.us/", IDENTITY)
+    assert (done.returncode, done.stderr) == (0, "")
+    urls = [call[call.index("--url") + 1] for call in desk.state["calls"]]
+    assert urls
+    assert all(url.startswith("https://dod-graph.microsoft.us/v1.0/") for url in urls)
+
+
+def test_who_may_not_create_the_service_principal_is_told_who_may(desk: Desk) -> None:
+    desk.state["refused"] = ["POST servicePrincipals"]
+    done = desk.run("grant-audit.sh", IDENTITY)
+    assert done.returncode != 0
+    assert f"az ad sp create --id {API}" in done.stderr
+    assert desk.state["assignments"] == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (("--graph", "http://graph.microsoft.com", IDENTITY), "is no URL like"),
         ((), "give the object id"),
         (("not-an-id",), "give the object id"),
         ((CLIENT,), "there is no identity with the object id"),
