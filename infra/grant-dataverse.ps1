@@ -110,7 +110,12 @@ function Confirm-Role {
 
 function Confirm-User {
     $filter = "applicationid eq $ClientId"
-    $id = Get-First (Invoke-Dataverse GET 'systemusers' @{ '$filter' = $filter; '$select' = 'systemuserid' }) 'systemuserid'
+    $found = Invoke-Dataverse GET 'systemusers' @{ '$filter' = $filter; '$select' = 'systemuserid,isdisabled' }
+    if (Get-First $found 'isdisabled') {
+        throw "The application user in $origin is deactivated; activate it (Power Platform admin center, the environment, " +
+        'Settings, Users + permissions, Application users) and run this again.'
+    }
+    $id = Get-First $found 'systemuserid'
     if (-not $id) {
         $new = @{ applicationid = $ClientId; 'businessunitid@odata.bind' = "/businessunits($unit)" }
         $id = (Invoke-Dataverse POST 'systemusers' $null $new).systemuserid

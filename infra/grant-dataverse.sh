@@ -97,7 +97,14 @@ ensure_role() {
 }
 
 ensure_user() {
-  user=$(get systemusers "value[0].systemuserid" "\$filter=applicationid eq $client" "\$select=systemuserid")
+  local found disabled
+  found=$(get systemusers "value[].[systemuserid, isdisabled]" \
+    "\$filter=applicationid eq $client" "\$select=systemuserid,isdisabled")
+  read -r user disabled <<< "$found"
+  if [ "$disabled" = "true" ]; then
+    stop "the application user in $origin is deactivated; activate it (Power Platform admin center, the environment," \
+      "Settings, Users + permissions, Application users) and run this again"
+  fi
   if [ -n "$user" ]; then
     echo "  application user: there already"
     return

@@ -149,7 +149,7 @@ def rows(environment: Json, path: str, method: str, options: dict[str, str], bod
     key = {"roles": "roleid", "systemusers": "systemuserid"}[path]
     if method == "POST":
         assert body.pop("businessunitid@odata.bind") == f"/businessunits({environment['unit']})"
-        made = {key: str(uuid.uuid4()), **body, "privileges": [], "roles": []}
+        made = {key: str(uuid.uuid4()), **body, "privileges": [], "roles": [], "isdisabled": False}
         table[made[key]] = made
         return made
     column, value = re.findall(r"(name|applicationid) eq '?([\w -]+?)'?(?: and|$)", options["$filter"])[0]

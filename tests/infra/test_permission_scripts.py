@@ -249,6 +249,16 @@ def test_a_role_that_somebody_added_is_named(desk: Desk) -> None:
     assert "WARNING: the user also holds System Administrator" in desk.run(*call).stdout
 
 
+def test_a_deactivated_user_is_told_of(desk: Desk) -> None:
+    call = ("grant-dataverse.sh", "--client-id", CLIENT, f"https://{FINANCE}")
+    assert desk.run(*call).returncode == 0
+    (user,) = desk.state["environments"][FINANCE]["systemusers"].values()
+    user["isdisabled"] = True
+    done = desk.run(*call)
+    assert done.returncode != 0
+    assert f"the application user in https://{FINANCE} is deactivated; activate it" in done.stderr
+
+
 @pytest.mark.parametrize(
     "url", ["http://contoso.crm4.dynamics.com", "https://contoso.crm4.dynamics.com/main.aspx"]
 )
@@ -269,7 +279,7 @@ def test_the_role_holds_what_the_app_checks_for_and_only_reads() -> None:
 def test_both_forms_of_a_script_speak_to_the_same_addresses(name: str) -> None:
     address = re.compile(
         r"servicePrincipals|appRoleAssignedTo|appRoleAssignments|businessunits|privileges\b|systemusers"
-        r"|systemuserroles_association|ReplacePrivilegesRole|RetrieveUserPrivileges|dataverse-role\.txt"
+        r"|isdisabled|systemuserroles_association|ReplacePrivilegesRole|RetrieveUserPrivileges|dataverse-role\.txt"
         r"|c5393580-f805-4401-95e8-94b7a6ef2fc2|00000003-0000-0000-c000-000000000000|ActivityFeed\.\w+|AuditLogs\w+"
     )
     shell, power = ((INFRA / f"{name}{suffix}").read_text() for suffix in (".sh", ".ps1"))
