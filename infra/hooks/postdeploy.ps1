@@ -12,7 +12,7 @@ The app runs. Two permissions make it see anything (docs/deploy.md, both safe to
 Then its status page, behind a key that only you fetch:
 
   `$key = az functionapp function keys list --resource-group $env:AZURE_RESOURCE_GROUP ``
-    --name $env:FUNCTION_APP_NAME --function-name status --query default --output tsv
+    --subscription $env:AZURE_SUBSCRIPTION_ID --name $env:FUNCTION_APP_NAME --function-name status --query default --output tsv
   $env:FUNCTION_APP_URL/api/status?code=`$key
 
 "@

@@ -11,7 +11,7 @@ The app runs. Two permissions make it see anything (docs/deploy.md, both safe to
 Then its status page, behind a key that only you fetch:
 
   key=\$(az functionapp function keys list --resource-group ${AZURE_RESOURCE_GROUP:-GROUP} \\
-    --name ${FUNCTION_APP_NAME:-APP} --function-name status --query default --output tsv)
+    --subscription ${AZURE_SUBSCRIPTION_ID:-SUBSCRIPTION} --name ${FUNCTION_APP_NAME:-APP} --function-name status --query default --output tsv)
   ${FUNCTION_APP_URL:-https://APP.azurewebsites.net}/api/status?code=\$key
 
 TEXT

@@ -9,7 +9,7 @@ if (-not $env:HOST_STORAGE_ID -or -not $env:IDENTITY_PRINCIPAL_ID) { exit 0 }
 
 $roles = az role assignment list --scope $env:HOST_STORAGE_ID | ConvertFrom-Json |
     Where-Object { $_.principalId -eq $env:IDENTITY_PRINCIPAL_ID }
-if (-not $roles) { throw "The app's identity has no role on $env:HOST_STORAGE_ID: run azd provision" }
+if (-not $roles) { throw "The app's identity has no role on ${env:HOST_STORAGE_ID}: run azd provision" }
 $newest = ($roles | ForEach-Object { [DateTimeOffset] $_.createdOn } | Measure-Object -Maximum).Maximum
 $ageS = [int] ([DateTimeOffset]::UtcNow - $newest).TotalSeconds
 if ($ageS -lt $settleS) {

@@ -3,17 +3,19 @@ Set-StrictMode -Version Latest
 $ErrorActionPreference = 'Stop'
 Set-Location (Join-Path $PSScriptRoot '..' | Join-Path -ChildPath '..')
 
+# the subscription that is deployed to need not be the one az prefers
+$there = @(if ($env:AZURE_SUBSCRIPTION_ID) { '--subscription', $env:AZURE_SUBSCRIPTION_ID })
 if (Get-Command az -ErrorAction SilentlyContinue) {
-    az account show --output none
-    if ($LASTEXITCODE -ne 0) { throw 'Sign the Azure CLI in as well: az login' }
+    az account show --output none @there
+    if ($LASTEXITCODE -ne 0) { throw 'Sign the Azure CLI in as well, to the same subscription: az login' }
     foreach ($provider in 'Microsoft.Web', 'Microsoft.App', 'Microsoft.Storage', 'Microsoft.Insights', 'Microsoft.OperationalInsights') {
-        if ((az provider show --namespace $provider --query registrationState --output tsv) -ne 'Registered') {
+        if ((az provider show --namespace $provider --query registrationState --output tsv @there) -ne 'Registered') {
             Write-Output "Registering the resource provider $provider"
-            az provider register --namespace $provider --wait
+            az provider register --namespace $provider --wait @there
         }
     }
     if ($env:AZURE_LOCATION) {
-        $offered = az functionapp list-flexconsumption-locations | ConvertFrom-Json
+        $offered = az functionapp list-flexconsumption-locations @there | ConvertFrom-Json
         if ($env:AZURE_LOCATION -notin $offered.name) { throw "Flex Consumption is not offered in $env:AZURE_LOCATION" }
     }
 }

@@ -3,17 +3,21 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
+there() { # az in the subscription that is deployed to, which need not be the one az prefers
+  az "$@" ${AZURE_SUBSCRIPTION_ID:+--subscription "$AZURE_SUBSCRIPTION_ID"}
+}
+
 if command -v az > /dev/null; then
-  az account show --output none || { echo "Sign the Azure CLI in as well: az login" >&2 && exit 1; }
+  there account show --output none || { echo "Sign the Azure CLI in as well, to the same subscription: az login" >&2 && exit 1; }
   for provider in Microsoft.Web Microsoft.App Microsoft.Storage Microsoft.Insights Microsoft.OperationalInsights; do
-    state=$(az provider show --namespace "$provider" --query registrationState --output tsv || true)
+    state=$(there provider show --namespace "$provider" --query registrationState --output tsv || true)
     if [ "$state" != "Registered" ]; then
       echo "Registering the resource provider $provider"
-      az provider register --namespace "$provider" --wait
+      there provider register --namespace "$provider" --wait
     fi
   done
   if [ -n "${AZURE_LOCATION:-}" ]; then
-    offered=$(az functionapp list-flexconsumption-locations --query "[?name=='$AZURE_LOCATION'].name | [0]" --output tsv)
+    offered=$(there functionapp list-flexconsumption-locations --query "[?name=='$AZURE_LOCATION'].name | [0]" --output tsv)
     [ -n "$offered" ] || { echo "Flex Consumption is not offered in $AZURE_LOCATION" >&2 && exit 1; }
   fi
 else

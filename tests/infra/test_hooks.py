@@ -92,6 +92,15 @@ def test_provisioning_begins_with_the_checks(programs: Programs) -> None:
     assert not any("register" in call.split() for call in programs.called("az"))
 
 
+def test_what_is_asked_of_azure_is_asked_of_the_subscription_that_is_deployed_to(programs: Programs) -> None:
+    programs.put("az", ("provider show", "NotRegistered"), ("list-flexconsumption-locations", "westeurope"))
+    environ = {"AZURE_SUBSCRIPTION_ID": "one", "AZURE_LOCATION": "westeurope", "FLOWTRAIL_SKIP_CHECKS": "true"}
+    assert programs.run("preprovision.sh", **environ).returncode == 0
+    calls = programs.called("az")
+    assert "provider register --namespace Microsoft.App --wait --subscription one" in calls
+    assert all(call.endswith(" --subscription one") for call in calls)
+
+
 def test_the_checks_can_be_left_out(programs: Programs) -> None:
     programs.put("az", *READY)
     programs.put("python3")
@@ -129,7 +138,9 @@ def test_the_start_of_a_budget_is_written_down_once(programs: Programs, given: d
 
 
 def test_what_is_left_to_do_is_told_with_its_names(programs: Programs) -> None:
-    done = programs.run("postdeploy.sh", **DEPLOYED, FUNCTION_APP_URL="https://app.example")
+    names = {"FUNCTION_APP_URL": "https://app.example", "AZURE_SUBSCRIPTION_ID": "one"}
+    done = programs.run("postdeploy.sh", **DEPLOYED, **names)
     assert done.returncode == 0
     assert "infra/grant-audit.sh identity" in done.stdout
+    assert "--subscription one --name" in done.stdout
     assert "https://app.example/api/status?code=$key" in done.stdout

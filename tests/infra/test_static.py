@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -106,6 +107,12 @@ def test_powershell_scripts_parse_and_stop_at_errors(path: Path) -> None:
     assert "Set-StrictMode -Version Latest" in path.read_text()
     assert "$ErrorActionPreference = 'Stop'" in path.read_text()
     assert path.read_bytes().isascii(), "Windows PowerShell reads a file without a mark as ANSI"
+
+
+@pytest.mark.parametrize("path", POWERSHELL_SCRIPTS, ids=lambda path: path.name)
+def test_no_colon_after_a_variable_is_taken_for_part_of_its_name(path: Path) -> None:
+    """In a text `$env:NAME:` is a variable whose name ends in a colon, and empty."""
+    assert re.findall(r"\$\w+:\w*:|\$(?!env:|script:|global:)\w+:(?!:)", path.read_text()) == []
 
 
 def test_broken_powershell_is_noticed() -> None:
