@@ -318,7 +318,11 @@ DIM_ENVIRONMENT = Table(
         _label("log_version_setting", "v1, v2 or both"),
         _text("access_problem", "what keeps this app from reading it, and what to do"),
         _text("remarks", "what its settings keep from being there, and where to change them"),
-        _instant("updated_utc", "when this row was taken; empty: only its id is known"),
+        _instant(
+            "updated_utc",
+            "when this row was taken; where no address is known, when the event happened that told the name; "
+            "empty: only its id is known",
+        ),
     ),
 )
 

@@ -11,7 +11,7 @@ from typing import Any
 from shared.dataverse.web_api import Row
 from shared.schema import DIM_FLOW, DIM_MACHINE, DIM_MACHINE_GROUP, DIM_USER, Table
 from shared.setting_values import GUID
-from shared.times import happened_utc
+from shared.times import MILLISECOND, happened_utc
 
 LONGEST_TEXT = 4000
 MODERN_FLOW, DESKTOP_FLOW = 5, 6
@@ -171,14 +171,17 @@ def changes(
     known: Mapping[str, dict[str, Any]],
     now: datetime,
 ) -> list[dict[str, Any]]:
-    """The rows that are new or differ from what is known; a name that the source leaves empty stays as it was."""
+    """The rows that are new or differ from what is known; a name that the source leaves empty stays as it was.
+
+    Each is later than what it replaces, whatever the clock says.
+    """
     changed: list[dict[str, Any]] = []
     for row in found:
         before = known.get(row[dimension.key[0]], {})
         kept = {name: before.get(name) for name in KEPT_WHEN_EMPTY if row.get(name) is None}
         merged = {**before, **row, **{name: value for name, value in kept.items() if value is not None}}
         if {**merged, "updated_utc": None} != {**before, "updated_utc": None} or not before.get("updated_utc"):
-            changed.append({**merged, "updated_utc": now})
+            changed.append({**merged, "updated_utc": _later(now, before)})
     return changed
 
 
@@ -199,8 +202,21 @@ def absent(
         own = str(row.get("environment_id"))
         if own in listed and key not in listed[own] and row.get("updated_utc") and not row.get("is_deleted"):
             other = min((name for name, ids in listed.items() if key in ids), default=None)
-            rows.append({**row, "environment_id": other or own, "is_deleted": other is None, "updated_utc": now})
+            rows.append(
+                {
+                    **row,
+                    "environment_id": other or own,
+                    "is_deleted": other is None,
+                    "updated_utc": _later(now, row),
+                }
+            )
     return rows
+
+
+def _later(now: datetime, before: Mapping[str, Any]) -> datetime:
+    """Now, or a moment after the row that is replaced, which may have been taken while the clock was ahead."""
+    known: datetime | None = before.get("updated_utc")
+    return max(now, known + MILLISECOND) if known else now
 
 
 def _choice(names: Mapping[int, str], value: Any) -> str | None:

@@ -89,7 +89,7 @@ def sync_environment(
         profile = read_profile(api, environment.name, now, deadline, app.environments.known(environment))
     except AccessError as error:
         app.environments.note_problem(environment, str(error), now)
-        _stage_problem(app, environment, str(error))
+        _stage_problem(app, environment, inventory, str(error))
         raise
     app.environments.save(environment, profile)
     sync = _Sync(app, environment, api, profile, inventory, deadline, tally)
@@ -99,12 +99,13 @@ def sync_environment(
         raise AccessError(f"{environment.name} refuses a part of its inventory.", "\n".join(map(str, refusals)))
 
 
-def _stage_problem(app: App, environment: Environment, problem: str) -> None:
+def _stage_problem(app: App, environment: Environment, inventory: Inventory, problem: str) -> None:
     """Show the problem in the report too, if it is known which environment this is."""
     known = app.environments.known(environment)
     if known:
-        profile = replace(known, access_problems=(problem,), checked_utc=app.clock.now())
-        _stage(app, DIM_ENVIRONMENT, [{**_environment_row(profile), "updated_utc": profile.checked_utc}])
+        row = _environment_row(replace(known, access_problems=(problem,)))
+        published = inventory.known[DIM_ENVIRONMENT.name]
+        _stage(app, DIM_ENVIRONMENT, changes(DIM_ENVIRONMENT, [row], published, app.clock.now()))
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from integration.stage import ANCHOR, Stage, bare_world, on_stage, run_id
 from local.tenant import Access, World
+from shared.publishing.dimensions import UNKNOWN
+from shared.publishing.parquet import rows_of
+from shared.publishing.staging import Destination
+from shared.schema import FACT_AUDIT_EVENT
 from shared.state.names import StateTable
 
 FLOW = "f0000000-0000-0000-0000-000000000001"
@@ -85,6 +90,65 @@ def test_a_name_that_the_source_forgets_is_kept(account: str) -> None:
         stage.tenant.world = with_flows(world, flow(1, name=None, statecode=2))
         stage.clock.advance(days=1)
         assert (flows(stage)[FLOW]["name"], flows(stage)[FLOW]["state"]) == ("Flow 1", "Suspended")
+
+
+def test_a_name_taken_while_the_clock_was_ahead_gives_way_to_a_newer_one(account: str) -> None:
+    world = with_flows(bare_world(), flow(1), flow(2))
+    with on_stage(world, account) as stage:
+        stage.clock.advance(days=400)
+        flows(stage)
+        stage.clock.advance(days=-399)
+        stage.tenant.world = with_flows(world, flow(1, name="New name"))
+        found = flows(stage)
+        assert found[FLOW]["name"] == "New name"
+        assert found[f"{FLOW[:-1]}2"]["is_deleted"]
+        before = stage.published()
+        flows(stage)
+        assert stage.published() == before
+
+
+def named_by_events(stage: Stage, *names: tuple[str | None, int]) -> str:
+    """The name of an environment that only events know, after one with each name, so many hours after noon."""
+    events = [
+        {
+            "event_id": f"{name} {hour}",
+            "created_utc": ANCHOR + timedelta(hours=hour),
+            "environment_id": "elsewhere",
+            "environment_name": name,
+        }
+        for name, hour in names
+    ]
+    rows = [rows_of(FACT_AUDIT_EVENT, events)]
+    stage.app.staging.put(Destination(FACT_AUDIT_EVENT, ANCHOR.date()), rows, [str(names)])
+    stage.publish()
+    (row,) = [row for row in stage.rows("dim_environment") if row["environment_id"] == "elsewhere"]
+    return row["name"]
+
+
+def test_an_environment_that_only_events_know_has_the_newest_name_that_they_tell(account: str) -> None:
+    with on_stage(bare_world(), account) as stage:
+        assert named_by_events(stage, (None, 1)) == UNKNOWN
+        assert named_by_events(stage, ("Finance", 4), ("Money", 2), (None, 5)) == "Finance"
+        assert named_by_events(stage, ("Money", 3)) == "Finance"
+        assert named_by_events(stage, ("Treasury", 6)) == "Treasury"
+        assert named_by_events(stage, (None, 7)) == "Treasury"
+
+
+def test_events_do_not_rename_an_environment_that_the_inventory_knows(account: str) -> None:
+    with on_stage(bare_world(), account) as stage:
+        stage.run("sync_inventory")
+        stage.publish()
+        (known,) = stage.rows("dim_environment")
+        event = {
+            "event_id": "1",
+            "created_utc": ANCHOR + timedelta(hours=1),
+            "environment_id": known["environment_id"],
+            "environment_name": "As an event calls it",
+        }
+        rows = [rows_of(FACT_AUDIT_EVENT, [event])]
+        stage.app.staging.put(Destination(FACT_AUDIT_EVENT, ANCHOR.date()), rows, ["event"])
+        stage.publish()
+        assert stage.rows("dim_environment") == [known]
 
 
 def test_a_machine_that_leaves_its_group_is_in_none(account: str) -> None:
