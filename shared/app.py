@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from shared.clock import Clock, Deadline, SystemClock
 from shared.settings import Environment, Settings
@@ -36,6 +36,15 @@ CONNECTIONS_PER_HOST = 64
 """Kept open: five content types fetch with twelve threads each from one host."""
 ACTIVITY_REQUESTS_PER_MINUTE = 1_950
 """The service grants 2,000 a minute and tenant at least (Management Activity API reference)."""
+Made = TypeVar("Made")
+
+
+class once(cached_property[Made]):  # noqa: N801 - a decorator
+    """Made when first needed, once for all threads: a new worker is given a dozen messages at the same time."""
+
+    def __get__(self, instance: App, owner: type[App] | None = None) -> Made:  # type: ignore[override] - of an app
+        with instance.lock:
+            return super().__get__(instance, owner)
 
 
 class App:
@@ -56,45 +65,44 @@ class App:
         self.clock: Clock = clock or SystemClock()
         self._transport = transport
         self._storage_transport = storage_transport
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._web_apis: dict[Environment, WebApi] = {}
         self._user_names: dict[Environment, UserNames] = {}
 
     def deadline(self, seconds: float) -> Deadline:
         return Deadline.after(self.clock, seconds)
 
-    @cached_property
+    @once
     def tokens(self) -> Tokens:
         from shared.net.identity import Tokens, managed_identity
 
         return Tokens(lambda: managed_identity(self.settings.client_id))
 
-    @cached_property
+    @once
     def transport(self) -> Transport:
         from shared.net.transport import PooledTransport
 
         return self._transport or PooledTransport(CONNECTIONS_PER_HOST)
 
-    @cached_property
+    @once
     def storage(self) -> Storage:
         from shared.net.identity import managed_identity
         from shared.state.storage import Storage
 
         where = self.settings.storage
-        with self._lock:
-            credential = None if where.connection_string else managed_identity(where.client_id)
-            storage = Storage(where, credential, self._storage_transport)
-            storage.create_missing()
+        credential = None if where.connection_string else managed_identity(where.client_id)
+        storage = Storage(where, credential, self._storage_transport)
+        storage.create_missing()
         return storage
 
-    @cached_property
+    @once
     def checkpoints(self) -> Checkpoints:
         from shared.state.checkpoints import Checkpoints
         from shared.state.names import StateTable
 
         return Checkpoints(self.storage.table(StateTable.CHECKPOINTS))
 
-    @cached_property
+    @once
     def journal(self) -> Journal:
         from shared.state.journal import Journal
         from shared.state.names import StateTable
@@ -103,58 +111,58 @@ class App:
             self.storage.table(StateTable.INGEST_LOG), self.storage.table(StateTable.GAPS), self.checkpoints
         )
 
-    @cached_property
+    @once
     def sources(self) -> Sources:
         from shared.state.sources import Sources
 
         return Sources(self.checkpoints)
 
-    @cached_property
+    @once
     def register(self) -> Register:
         from shared.state.names import StateTable
         from shared.state.register import Register
 
         return Register(self.storage.table(StateTable.FLOW_SESSIONS))
 
-    @cached_property
+    @once
     def ledger(self) -> Ledger:
         from shared.state.ledger import Ledger
         from shared.state.names import StateTable
 
         return Ledger(self.storage.table(StateTable.AUDIT_CONTENT))
 
-    @cached_property
+    @once
     def environments(self) -> EnvironmentTable:
         from shared.state.environments import EnvironmentTable
         from shared.state.names import StateTable
 
         return EnvironmentTable(self.storage.table(StateTable.ENVIRONMENTS))
 
-    @cached_property
+    @once
     def staging(self) -> Staging:
         from shared.publishing.staging import Staging
 
         return Staging(self.storage.blobs)
 
-    @cached_property
+    @once
     def publisher(self) -> Publisher:
         from shared.publishing.publisher import Publisher
 
         return Publisher(self.storage.blobs, self.staging, self.derivations, self.forgotten, self.layout)
 
-    @cached_property
+    @once
     def forgotten(self) -> ForgottenPeople:
         from shared.publishing.forgotten import ForgottenPeople
 
         return ForgottenPeople(self.checkpoints)
 
-    @cached_property
+    @once
     def layout(self) -> Layout:
         from shared.publishing.layout import Layout
 
         return Layout(self.storage.blobs, self.checkpoints, self.settings.publish_grain)
 
-    @cached_property
+    @once
     def derivations(self) -> Derivations:
         from shared.publishing.derived import Derivations
         from shared.publishing.reach import Reach
@@ -162,7 +170,7 @@ class App:
         reach, retention = Reach(self.checkpoints), self.settings.retention
         return Derivations(self.storage.blobs, self.staging, self.journal, reach, retention, self.clock)
 
-    @cached_property
+    @once
     def journal_marks(self) -> JournalMarks:
         from shared.publishing.derived import JournalMarks
 
@@ -175,7 +183,7 @@ class App:
         from shared.net.policy import DATAVERSE
         from shared.net.throttle import Cooldown
 
-        with self._lock:
+        with self.lock:
             if environment not in self._web_apis:
                 cooldown = Cooldown(self.clock)
                 api = Api(environment.url, DATAVERSE, self.tokens, self.transport, self.clock, cooldown)
@@ -185,7 +193,7 @@ class App:
     def user_names(self, environment: Environment) -> UserNames:
         from shared.dataverse.users import UserNames
 
-        with self._lock:
+        with self.lock:
             if environment not in self._user_names:
                 self._user_names[environment] = UserNames(self.web_api(environment))
             return self._user_names[environment]
@@ -202,7 +210,7 @@ class App:
             self.environments.save(environment, profile)
         return profile
 
-    @cached_property
+    @once
     def activity_feed(self) -> ActivityFeed:
         from shared.audit.feed import ActivityFeed
         from shared.net.api import Api
@@ -214,7 +222,7 @@ class App:
         api = Api(root, ACTIVITY, self.tokens, self.transport, self.clock, Cooldown(self.clock), pace)
         return ActivityFeed(api, self.settings.tenant_id)
 
-    @cached_property
+    @once
     def audit_search(self) -> AuditSearch:
         from shared.audit.graph import AuditSearch
         from shared.net.api import Api

@@ -8,7 +8,6 @@ import pkgutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
 
 import pytest
 from azure.core.exceptions import HttpResponseError, ServiceResponseError
@@ -17,7 +16,7 @@ from support import FakeClock, settings_with
 
 from local.desk import ROOT
 from shared import functions
-from shared.app import App
+from shared.app import App, once
 from shared.errors import SourcesFailed
 from shared.functions.sources import NO_STORAGE, SIDE_BY_SIDE, each_source
 from shared.settings import DataStorage
@@ -113,7 +112,7 @@ def test_the_host_waits_for_each_function_as_long_as_storage_may_take_after_its_
 class Silenced(App):
     """An app that found its containers, tables and queues before its storage fell silent."""
 
-    @cached_property
+    @once
     def storage(self) -> Storage:
         return Storage(self.settings.storage, None, lambda: pooled_transport(KNOWN_TO_BE_SHORT))
 

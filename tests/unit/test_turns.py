@@ -9,13 +9,18 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from random import Random
+from typing import Any, cast
 
 import pytest
+from crash.stand import Account
+from integration.stage import StageClock
+from support import settings_with
 
 from local.bench.cases.publishing import app_over
+from shared.app import App
 from shared.errors import Conflict
 from shared.publishing.parquet import rows_of
-from shared.publishing.publisher import LARGE_BYTES
+from shared.publishing.publisher import LARGE_BYTES, Publisher
 from shared.publishing.staging import Destination, Staging
 from shared.publishing.turns import Turns
 from shared.schema import FACT_FLOW_ACTION, FACT_MACHINE_HOUR
@@ -100,3 +105,22 @@ def test_large_days_and_derived_ones_wait_and_small_ones_do_not(tmp_path: Path) 
     assert set(app.staging.waiting()) >= {large, derived}
     assert publisher.publish(large).rows_new == 1
     assert app.storage.blobs.get(Container.POWERBI, f"{large.folder}part-0.parquet")
+
+
+def test_what_the_functions_of_a_worker_share_is_made_once() -> None:
+    """Also where all messages of a new worker come in the same moment."""
+    account = Account(StageClock())
+    app = App(
+        settings_with(DataStorage=account.connection_string),
+        storage_transport=lambda: cast("Any", account.transport),
+    )
+    ready = threading.Barrier(12)
+
+    def publisher(_: int) -> Publisher:
+        ready.wait(60)
+        return app.publisher
+
+    with ThreadPoolExecutor(12) as pool:
+        made = list(pool.map(publisher, range(12)))
+    assert len({id(one.turns) for one in made}) == 1
+    assert len({id(one.blobs) for one in made}) == 1
