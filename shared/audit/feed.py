@@ -14,7 +14,7 @@ import msgspec
 from shared.clock import Deadline
 from shared.errors import AccessError, Defer
 from shared.intervals import Interval
-from shared.net.api import Api, StartAgain, same_origin, server_time
+from shared.net.api import Api, Clocks, StartAgain, clocks, same_origin
 from shared.net.transport import MEBIBYTE, Reply, Request
 from shared.times import happened_utc, iso_utc
 
@@ -42,13 +42,17 @@ class ContentBlob:
 
 @dataclass(frozen=True)
 class Subscriptions:
-    """Status by content type, and the service's own time: the seven days that content lives count by it.
+    """Status by content type, and what the service's clock tells: the seven days that content lives count by it.
 
     A type without an entry was never subscribed to; a disabled one may come without a status.
     """
 
     status: Mapping[str, str]
-    server_time: datetime
+    clocks: Clocks
+
+    @property
+    def server_time(self) -> datetime:
+        return self.clocks.now
 
     def is_enabled(self, content_type: str) -> bool:
         return self.status.get(content_type) == ENABLED
@@ -78,7 +82,7 @@ class ActivityFeed:
         reply = self.api.get(self._url("subscriptions/list"), deadline)
         entries = map(_fields, _list(reply))
         status = {str(entry.get("contentType")): str(entry.get("status") or "").lower() for entry in entries}
-        return Subscriptions(status, server_time(reply, self.api.clock.now()))
+        return Subscriptions(status, clocks(reply, self.api.clock.now()))
 
     def subscribe(self, content_type: str, deadline: Deadline) -> bool:
         """Start a subscription and return whether it was off; one that is on already (AF20024) is fine.

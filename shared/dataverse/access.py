@@ -36,8 +36,8 @@ class Need:
 
 RUNS = Need("prvReadflowsession", "flowsessions", "flowsessionid", "no run can be read")
 DEPTH_UNKNOWN = (
-    f"At which depth the app's application user has {RUNS.privilege} is not told. Below organization depth runs of "
-    "other people or business units are left out without an error. To be sure, give the role to the "
+    f"At which depth the app's application user has {RUNS.privilege} is not told. Below organization depth runs "
+    "of other people or business units are left out without an error. To be sure, give the role to the "
     "application user itself, not through a team (infra/grant-dataverse)."
 )
 FLOW_LOGS = Need("prvReadflowlog", "flowlogs", "flowlogid", "action logs kept in the table flowlogs can't be read")

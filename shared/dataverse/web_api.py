@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import quote
@@ -15,7 +14,7 @@ import msgspec
 from shared.clock import Deadline
 from shared.errors import AccessError, Defer, Missing, TooLarge
 from shared.json_text import sanitized
-from shared.net.api import Api, same_origin, server_time
+from shared.net.api import Api, Clocks, clocks, same_origin
 from shared.net.transport import MEBIBYTE, Reply
 
 Row = Mapping[str, Any]
@@ -72,9 +71,8 @@ class WebApi:
     def document(self, path: str, deadline: Deadline) -> Row:
         return _json_object(self.api.get(self.root + path, deadline, HEADERS))
 
-    def server_time(self, deadline: Deadline) -> datetime:
-        """The service's own clock."""
-        return server_time(self.api.get(self.root + "WhoAmI", deadline, HEADERS), self.api.clock.now())
+    def clocks(self, deadline: Deadline) -> Clocks:
+        return clocks(self.api.get(self.root + "WhoAmI", deadline, HEADERS), self.api.clock.now())
 
     def pages(self, query: Query, deadline: Deadline, page_rows: int = PAGE_ROWS) -> Iterator[list[Row]]:
         """The rows, page after page.

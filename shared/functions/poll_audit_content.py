@@ -86,7 +86,7 @@ class _Poll:
         """Start a subscription that is missing or disabled at a second look too; one is never stopped."""
         subscriptions = self.feed.subscriptions(self.deadline)
         self.now = subscriptions.server_time
-        self.tally.clock_ahead_s = round((self.app.clock.now() - self.now).total_seconds())
+        self.tally.clock_ahead_s = subscriptions.clocks.ahead_s
         if not subscriptions.is_enabled(self.content_type):
             again = self.feed.subscriptions(self.deadline)
             if not again.is_enabled(self.content_type):

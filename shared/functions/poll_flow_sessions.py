@@ -76,31 +76,34 @@ class _Poll:
         self.tally = tally
         self.intake = Intake(app, environment, profile.environment_id, deadline, tally)
         self.api = app.web_api(environment)
-        self.now = self.api.server_time(deadline)
-        tally.clock_ahead_s = round((app.clock.now() - self.now).total_seconds())
+        self.clocks = self.api.clocks(deadline)
+        self.now = self.clocks.now
+        tally.clock_ahead_s = self.clocks.ahead_s
         self.checkpoint = app.checkpoints.load(CURSOR, profile.environment_id)
         cursor = read_cursor(self.checkpoint.values, app.settings.history_start or self.now - DEFAULT_HISTORY)
         self.cursor = cursor.as_shown(profile.shows_all_runs)
         self.seen = Seen(self.cursor.recent)
 
     def run(self) -> None:
-        until = self.cursor.until or self.now - SETTLE
-        if until <= self.cursor.start:
+        """Read what is past by either clock; remembered is only what is past by both."""
+        behind = self.cursor.until or self.clocks.latest - SETTLE
+        until = self.cursor.until or self.clocks.earliest - SETTLE
+        if behind <= self.cursor.start:
             return
-        self.tally.window_from_utc, self.tally.window_to_utc = self.cursor.start, until
-        for page in self.api.pages(self._query(until), self.deadline):
+        self.tally.window_from_utc, self.tally.window_to_utc = self.cursor.start, behind
+        for page in self.api.pages(self._query(behind), self.deadline):
             self._take(page)
-            self._save_place(page, until)
-            if self.deadline.remaining_s < RESERVE_S:
+            gets_further = self._save_place(page, until)
+            if gets_further and self.deadline.remaining_s < RESERVE_S:
                 self.tally.finished = False
                 return
         self._finish(until)
 
-    def _query(self, until: datetime) -> Query:
+    def _query(self, behind: datetime) -> Query:
         return Query(
             "flowsessions",
             self.profile.session_columns,
-            f"modifiedon ge {iso_utc(self.cursor.start)} and modifiedon lt {iso_utc(until)}",
+            f"modifiedon ge {iso_utc(self.cursor.start)} and modifiedon lt {iso_utc(behind)}",
             "modifiedon asc,flowsessionid asc",
         )
 
@@ -113,17 +116,20 @@ class _Poll:
         for state, row in states.items():
             self.seen.add(state, parse_utc(row.get("modifiedon")) or self.now)
 
-    def _save_place(self, page: Sequence[Row], until: datetime) -> None:
+    def _save_place(self, page: Sequence[Row], until: datetime) -> bool:
+        """Remember the time of the last row; false: the next reading would begin where this one did."""
         position = parse_utc(page[-1].get("modifiedon")) if page else None
         if position is None or position >= until:  # not what was asked for: from there, nothing would be read on
-            return
+            return False
         recent = self.seen.since(min(position, until - OVERLAP))
         self._save(replace(self.cursor, position=position, until=until, recent=recent))
+        return position > self.cursor.start
 
     def _finish(self, until: datetime) -> None:
+        watermark = max(until, self.cursor.watermark)
         resumed = self.cursor.position is not None
-        recent = self.seen.since(until - OVERLAP) if resumed else self.seen.met_since(until - OVERLAP)
-        self._save(replace(self.cursor, watermark=until, position=None, until=None, recent=recent))
+        recent = self.seen.since(watermark - OVERLAP) if resumed else self.seen.met_since(watermark - OVERLAP)
+        self._save(replace(self.cursor, watermark=watermark, position=None, until=None, recent=recent))
 
     def _save(self, cursor: Cursor) -> None:
         self.checkpoint = self.app.checkpoints.save(self.checkpoint, cursor.values())

@@ -74,7 +74,7 @@ class _Reconciling:
         self.id = self.profile.environment_id
         self.intake = Intake(app, environment, self.id, deadline, tally)
         self.api = app.web_api(environment)
-        self.now = self.api.server_time(deadline)
+        self.now = self.api.clocks(deadline).now
         place = app.checkpoints.load(CURSOR, self.id).values
         self.cursor = read_cursor(place, app.settings.history_start or self.now - DEFAULT_HISTORY)
         self.forbidden_since = app.clock.now().date() - A_DAY * FORBIDDEN_DAYS

@@ -124,16 +124,21 @@ class _RunsReplay:
         self.place.finish("RUNS_REPLAY")
 
     def _step(self, step: str) -> bool:
-        """Read a day, page after page, and remember the last time of each; false: there is no time for all."""
+        """Read a day, page after page, and remember the last time of each; false: there is no time for all.
+
+        It goes on at least to another time than the one at which it begins.
+        """
         day, _, column = step.partition(" ")
-        since = parse_utc(self.place.left_at(step))
-        for at, page in enumerate(self.api.pages(self._query(parse_day(day), column, since), self.deadline)):
-            if at and self.deadline.remaining_s < RESERVE_S:
+        begin = reached = self.place.left_at(step)
+        query = self._query(parse_day(day), column, parse_utc(begin))
+        for page in self.api.pages(query, self.deadline):
+            if reached != begin and self.deadline.remaining_s < RESERVE_S:
                 return False
             self.tally.rows_read += len(page)
             self.intake.take(page)
             if page:
-                self.place.save(step, str(page[-1].get(column)))
+                reached = str(page[-1].get(column))
+                self.place.save(step, reached)
         return True
 
     def _query(self, day: date, column: str, since: datetime | None) -> Query:

@@ -28,6 +28,7 @@ LONGEST_THROTTLED_BACKOFF_S = 120.0
 SHORTEST_PAUSE_S = 1.0
 LONGEST_RETRY_AFTER_S = 24 * 3600.0
 MOST_SKEW = timedelta(days=1)
+ABSURD_SKEW = timedelta(days=365)
 LONGEST_MESSAGE = 500
 LONGEST_CODE = 100
 NOBODYS_BUSINESS = re.compile(r"[^\s@'\"(<>:;,]+@[^\s@'\")<>:;,]+|\beyJ[\w.-]+")
@@ -225,13 +226,43 @@ def retry_after_s(reply: Reply, now: datetime) -> float | None:
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_S)
 
 
-def server_time(reply: Reply, now: datetime) -> datetime:
-    """The service's own clock, from the `Date` header; this machine's where it tells none, or one that can't be.
+@dataclass(frozen=True)
+class Clocks:
+    """This machine's time and the service's, by its `Date` header; where it tells none, both are ours.
 
-    A place that is remembered by a date far ahead would keep the app from ever reading on.
+    A place that is remembered by a date far ahead would keep the app from ever reading on: up to a day apart the
+    service's clock counts, beyond that one of both is wrong, and beyond a year it is the service's.
     """
-    at = _http_date(reply.headers.get("date", ""))
-    return at if at and abs(at - now) <= MOST_SKEW else now
+
+    ours: datetime
+    theirs: datetime
+
+    @property
+    def now(self) -> datetime:
+        return self.theirs if abs(self.theirs - self.ours) <= MOST_SKEW else self.ours
+
+    @property
+    def earliest(self) -> datetime:
+        """What is past by either clock."""
+        return min(self.now, self._or_theirs)
+
+    @property
+    def latest(self) -> datetime:
+        """What is not to come by either clock."""
+        return max(self.now, self._or_theirs)
+
+    @property
+    def _or_theirs(self) -> datetime:
+        return self.theirs if abs(self.theirs - self.ours) <= ABSURD_SKEW else self.ours
+
+    @property
+    def ahead_s(self) -> int:
+        """How far ours is ahead of the service's."""
+        return round((self.ours - self.theirs).total_seconds())
+
+
+def clocks(reply: Reply, now: datetime) -> Clocks:
+    return Clocks(now, _http_date(reply.headers.get("date", "")) or now)
 
 
 def _seconds(text: str) -> float | None:

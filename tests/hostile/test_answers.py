@@ -17,7 +17,7 @@ from shared.audit.feed import ActivityFeed
 from shared.dataverse.web_api import CHUNK_BYTES, Query, WebApi
 from shared.errors import AccessError, Defer
 from shared.intervals import Interval
-from shared.net.api import StartAgain, read_fault, retry_after_s, server_time
+from shared.net.api import StartAgain, clocks, read_fault, retry_after_s
 from shared.net.policy import ACTIVITY
 from shared.net.transport import Reply, Request
 
@@ -65,7 +65,10 @@ def listed(clock: FakeClock, *answers: Reply | Callable[[Request], Reply]) -> li
 def test_no_header_of_time_breaks_anything(text: str) -> None:
     pause_s = retry_after_s(Reply(429, {"retry-after": text, "date": text}), NOON)
     assert pause_s is None or 0 <= pause_s <= 24 * 3600
-    assert abs(server_time(Reply(200, {"date": text}), NOON) - NOON) <= timedelta(days=1)
+    told = clocks(Reply(200, {"date": text}), NOON)
+    assert abs(told.now - NOON) <= timedelta(days=1)
+    assert told.earliest <= told.now <= told.latest <= NOON + timedelta(days=365)
+    assert isinstance(told.ahead_s, int)
 
 
 @pytest.mark.parametrize(
@@ -80,15 +83,23 @@ def test_no_header_of_time_breaks_anything(text: str) -> None:
 )
 def test_absurd_times_are_no_times(text: str) -> None:
     assert retry_after_s(Reply(429, {"retry-after": text}), NOON) in {None, 0.0, 24 * 3600.0}
-    assert server_time(Reply(200, {"date": text}), NOON) == NOON
+    told = clocks(Reply(200, {"date": text}), NOON)
+    assert told.now == told.earliest == told.latest == NOON
 
 
 @pytest.mark.parametrize(("ahead", "believed"), [(timedelta(minutes=50), True), (timedelta(days=400), False)])
 def test_a_clock_that_is_years_off_is_not_believed(*, ahead: timedelta, believed: bool) -> None:
     """A place remembered by such a clock would keep the app from reading on, and look like no lag at all."""
     for at in (NOON + ahead, NOON - ahead):
-        told = server_time(Reply(200, {"date": format_datetime(at, usegmt=True)}), NOON)
-        assert told == (at if believed else NOON)
+        told = clocks(Reply(200, {"date": format_datetime(at, usegmt=True)}), NOON)
+        assert told.now == told.earliest == told.latest == (at if believed else NOON)
+        assert told.ahead_s == (NOON - at).total_seconds()
+
+
+def test_of_two_clocks_days_apart_neither_is_believed() -> None:
+    for at in (NOON + timedelta(hours=30), NOON - timedelta(hours=30)):
+        told = clocks(Reply(200, {"date": format_datetime(at, usegmt=True)}), NOON)
+        assert (told.now, told.earliest, told.latest) == (NOON, min(at, NOON), max(at, NOON))
 
 
 def test_what_a_service_says_is_told_in_one_short_line() -> None:

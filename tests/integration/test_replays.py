@@ -13,6 +13,7 @@ from integration.test_action_logs import log_of, played
 from integration.test_audit_replay import restart
 from integration.test_flow_logs import flow_log_row, logged
 from integration.test_flow_logs import world_of as logged_world_of
+from shared.dataverse import web_api
 from shared.functions import replays
 from shared.state.names import Container
 
@@ -103,6 +104,18 @@ def test_work_that_takes_longer_goes_on_at_the_next_tick(account: str, monkeypat
         assert {runs for runs, _ in seen} == {5}
         assert f"{TODAY} modifiedon of {TODAY} is under way" in notes(stage)
         assert sum("is done" in note for note in notes(stage)) == 2
+
+
+def test_more_runs_of_one_time_than_an_invocation_reads(account: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each reading leaves off as soon as it may; one that begins in the midst of them gets past them."""
+    monkeypatch.setattr(web_api.WebApi.pages, "__defaults__", (2,))
+    monkeypatch.setattr(replays, "RESERVE_S", 10_000)
+    runs = [a_run(number) for number in range(9)]
+    with on_stage(with_runs(bare_world(), *runs), account) as stage:
+        restart(stage, RUNS_REPLAY=TODAY)
+        for _ in range(5):
+            stage.run("poll_flow_sessions")
+        assert sum("is done" in note for note in notes(stage)) == 1
 
 
 def test_logs_are_decoded_again_by_the_rules_of_today(account: str) -> None:

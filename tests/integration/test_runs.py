@@ -51,20 +51,22 @@ def test_equal_times_across_the_border_of_a_page(account: str, small_pages: int)
         assert len(polled(stage)) == len(same)
 
 
-@pytest.mark.usefixtures("small_pages")
-def test_equal_times_where_a_reading_leaves_off(account: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equal_times_where_a_reading_leaves_off(
+    account: str, monkeypatch: pytest.MonkeyPatch, small_pages: int
+) -> None:
+    """Each reading leaves off as soon as it may; one that begins in the midst of them gets past them."""
     same = [states(number, (EARLIER, EARLIER, 100, SUCCEEDED)) for number in range(6)]
     later = EARLIER + timedelta(seconds=1)
     rest = [states(number, (later, later, 100, SUCCEEDED)) for number in range(6, 20)]
     with on_stage(with_runs(bare_world(), *same, *rest), account) as stage:
-        monkeypatch.setattr(poll_flow_sessions, "RESERVE_S", poll_flow_sessions.DEADLINE_S)
-        for _ in range(12):
+        monkeypatch.setattr(poll_flow_sessions, "RESERVE_S", poll_flow_sessions.DEADLINE_S + 1)
+        numbers: list[int] = []
+        for _ in range(3):
             stage.app = stage.new_app()
             stage.run("poll_flow_sessions")
-        stage.publish()
-        assert len(stage.by_id()) == 20
-        monkeypatch.undo()
-        assert not stage.staged()
+            stage.publish()
+            numbers.append(len(stage.by_id()))
+        assert numbers == [small_pages, 2 * small_pages, 20]
 
 
 def test_a_row_that_changes_while_it_is_paged(account: str, small_pages: int) -> None:
@@ -120,6 +122,27 @@ def test_our_clock_may_be_wrong(account: str, skew_min: int) -> None:
             stage.clock.advance(minutes=6)
         stage.publish()
         assert len(stage.by_id()) == len(runs)
+
+
+@pytest.mark.parametrize("skew_h", [-30, 30])
+def test_our_clock_may_be_wrong_by_more_than_a_day_for_once(account: str, skew_h: int) -> None:
+    """It is told, every run that is there is read, and another instance with the right time goes on from there."""
+    stamps = [ANCHOR + timedelta(hours=hour, minutes=-30) for hour in range(7)]
+    runs = [states(at, (stamp, stamp, 100 + at, SUCCEEDED), created=stamp) for at, stamp in enumerate(stamps)]
+    with on_stage(with_runs(bare_world(), *runs), account) as stage:
+        right, stage.app.clock = stage.app.clock, SkewedClock(stage.clock.now, timedelta(hours=skew_h))
+        stage.run("poll_flow_sessions")
+        (environment,) = stage.app.settings.environments
+        told = {one.clock_ahead_s for one in stage.app.sources.all() if one.source == environment.name}
+        assert told == {skew_h * 3600}
+        stage.app.clock = right
+        stage.publish()
+        assert len(stage.by_id()) == 1
+        for number in range(2, 8):
+            stage.clock.advance(hours=1, minutes=1)
+            stage.run("poll_flow_sessions")
+            stage.publish()
+            assert len(stage.by_id()) == number
 
 
 class SkewedClock:
