@@ -12,7 +12,7 @@ from shared.clock import Deadline
 from shared.dataverse.access import RUNS, access_of
 from shared.dataverse.flow_logs import readable_log_columns
 from shared.dataverse.log_settings import BOTH, STATUSES, V2, VERSIONS, LogSettings
-from shared.dataverse.sessions import readable_columns
+from shared.dataverse.sessions import KEY_COLUMNS, readable_columns
 from shared.dataverse.web_api import Query, Row, WebApi
 from shared.errors import AccessError, Missing
 
@@ -70,19 +70,25 @@ def read_profile(
     logs = _log_settings(api, deadline)
     needs_flow_logs = bool(logs.columns) and logs.version in (V2, BOTH)
     access = access_of(api, str(user.get("UserId")), flow_logs=needs_flow_logs, deadline=deadline)
-    columns = attributes_of(api, "flowsession", deadline)
+    attributes = attributes_of(api, "flowsession", deadline)
+    is_told = attributes is not None and attributes.issuperset(KEY_COLUMNS)
     return Profile(
         environment_id=_id(organization, "EnvironmentId"),
         organization_id=_id(organization, "OrganizationId"),
         name=name,
         url=api.api.origin,
-        session_columns=readable_columns(columns),
+        session_columns=readable_columns(attributes) if is_told else _columns_before(known),
         logs=logs,
         checked_utc=now,
         access_problems=access.problems,
         remarks=(*access.remarks, *log_remarks(logs)),
-        described=columns is not None and bool(logs.columns) and not access.remarks,
+        described=is_told and bool(logs.columns) and not access.remarks,
     )
+
+
+def _columns_before(known: Profile | None) -> tuple[str, ...]:
+    """The columns of runs where they are not told for once: those of before, else all."""
+    return (known and known.session_columns) or readable_columns(None)
 
 
 def log_remarks(logs: LogSettings) -> Iterator[str]:

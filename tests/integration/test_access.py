@@ -13,6 +13,7 @@ import pytest
 
 from integration.stage import ANCHOR, Stage, a_run, bare_world, on_stage, run_id, small_world, with_runs
 from local.tenant import Access, Environment, Fault, World
+from local.tenant.world import FLOWSESSION_COLUMNS_2023
 from shared.errors import SourcesFailed
 
 NO_ROLE = Access(roles=())
@@ -250,6 +251,27 @@ def test_a_role_that_was_made_shallow_is_noticed_with_the_next_profile(account: 
         stage.run("poll_flow_sessions")
         stage.publish()
         assert set(stage.by_id()) == {run_id(1), run_id(2)}
+
+
+@pytest.mark.parametrize("names", [(), ("createdon", "errorcode")], ids=["empty", "others"])
+def test_a_list_of_columns_without_the_key_ones_is_none(account: str, names: tuple[str, ...]) -> None:
+    """Else columns would stay empty for a day; those of before are asked for, which an old environment has."""
+    errors = {"errorcode": "E1", "errormessage": "It failed"}
+    world = with_runs(bare_world(), a_run(1, **errors), a_run(2, ANCHOR + timedelta(hours=23), **errors))
+    with on_stage(first(world, columns=FLOWSESSION_COLUMNS_2023), account) as stage:
+        stage.run("poll_flow_sessions")
+        (environment,) = stage.app.settings.environments
+        before = stage.app.profile(environment, stage.app.deadline(60))
+        body = json.dumps({"value": [{"LogicalName": name} for name in names]}).encode()
+        stage.tenant.faults.add(
+            Fault("dataverse", path_contains="'flowsession')/Attributes", status=200, body=body)
+        )
+        stage.clock.advance(hours=25)
+        stage.run("poll_flow_sessions")
+        stage.publish()
+        assert stage.by_id()[run_id(2)]["error_message"] == "It failed"
+        now = stage.app.profile(environment, stage.app.deadline(60))
+        assert (now.session_columns, now.described) == (before.session_columns, False)
 
 
 @pytest.mark.parametrize("status", [403, 404])
