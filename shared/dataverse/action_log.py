@@ -288,7 +288,8 @@ def _lenient(text: bytes) -> tuple[list[ActionRecord], int]:
 
 
 def _record(item: Any) -> ActionRecord:
-    fields = cast("dict[str, Any]", item) if isinstance(item, dict) else {"name": item}
+    """An action of any shape; one that is no object may hold anything, and so is kept as its inputs are."""
+    fields = cast("dict[str, Any]", item if isinstance(item, dict) else {"inputs": item})
     error = cast("Any", fields.get("error"))
     details = cast("dict[str, Any]", error) if isinstance(error, dict) else {"message": error}
     return ActionRecord(
@@ -303,13 +304,18 @@ def _record(item: Any) -> ActionRecord:
         status=_text(fields.get("status")),
         inputs=msgspec.Raw(msgspec.json.encode(fields.get("inputs"))),
         outputs=msgspec.Raw(msgspec.json.encode(fields.get("outputs"))),
-        error=None if error is None else ActionError(_text(details.get("code")), _text(details.get("message"))),
+        error=None if error is None else ActionError(_text(details.get("code")), _told(details.get("message"))),
         error_code=_text(fields.get("errorCode")),
-        error_message=_text(fields.get("errorMessage")),
+        error_message=_told(fields.get("errorMessage")),
     )
 
 
 def _text(value: Any) -> str | None:
+    """A name; an object or a list is none, and the values in it are not for a column of names."""
+    return None if isinstance(value, (dict, list)) else _told(value)
+
+
+def _told(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     return msgspec.json.encode(value).decode()

@@ -24,7 +24,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shared.dataverse.values import HIDDEN, LONGEST_REMEMBERED, ValueRules
+from shared.dataverse.values import HIDDEN, LONGEST_REMEMBERED, SUSPICIOUS, ValueRules
 
 BEFORE_VALUE = ',"value":"'
 BEHIND_VALUE = '","variableName":"'
@@ -45,7 +45,7 @@ TEXT, FLAG, NUMBER = pa.string(), pa.bool_(), pa.int64()
 AT_BEFORE, AT_VALUE = (pa.scalar(place, pa.int32()) for place in (0, 1))
 TWO = pa.scalar(2, pa.int32())
 EMPTY, HIDDEN_TEXT, NONE, BETWEEN_STRINGS = (pa.scalar(text, TEXT) for text in ("", HIDDEN, None, '","'))
-ASKS_FOR_A_LOOK = pa.array([b"{", b"[", b"\\", b" ", b"\t", b"\r", b"\n"], pa.binary())
+ASKS_FOR_A_LOOK = pa.array([bytes([first]) for first in sorted(SUSPICIOUS)], pa.binary())
 """How a value begins that holds a structure: with it, or with what may stand in front of one."""
 
 _any = msgspec.json.Decoder(msgspec.Raw)

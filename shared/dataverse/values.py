@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
@@ -15,9 +16,15 @@ TOO_DEEP = '"(nested too deeply)"'
 MOST_REMEMBERED = 10_000
 LONGEST_REMEMBERED = 500
 STRUCTURES = (b"{", b"[")
-SUSPICIOUS = frozenset(b"{[\\ \t\r\n")  # a structure, or what may stand in front of one
+IN_FRONT = " \t\r\n\ufeff"  # of a structure, in a text that holds one: white space, a byte-order mark
+SUSPICIOUS = frozenset(b"{[\\ \t\r\n\xef")  # how a text begins, in UTF-8, that may hold a structure
 QUOTE = ord('"')
 NOTHING = (b"null", b'""')
+EMPTY = (None, "")
+VALUE = "value"
+OFF = "off"
+TOLD = frozenset({VALUE, "variableName", "localizedName"})
+"""What is kept of a parameter in a way of its own."""
 
 
 class Parameter(msgspec.Struct, gc=False, rename="camel", forbid_unknown_fields=True):
@@ -65,7 +72,7 @@ class ValueRules:
 
         `raw` is the JSON text of `{name: {localizedName, value, variableName}}`. `None` where there is nothing.
         """
-        if self.keep == "off" or raw in (b"{}", b"null"):
+        if self.keep == OFF or raw in (b"{}", b"null"):
             return None
         try:
             return self._quick(raw)
@@ -131,19 +138,25 @@ class ValueRules:
             document = _decoded(raw)
             if not document:
                 return None
-            reduced = self._members(document) if isinstance(document, dict) else self._value("", document)
+            is_object = isinstance(document, dict)
+            reduced = self._members(cast("Any", document)) if is_object else self._value("", document)
             return msgspec.json.encode(reduced).decode()
         except RecursionError:
             return TOO_DEEP
 
-    def _members(self, members: Any) -> dict[str, Any]:
-        return {key: self._value(key, member) for key, member in members.items()}
+    def _members(self, members: dict[str, Any]) -> dict[str, Any]:
+        """Each member under its own name, a `Value` also under the texts beside it: they may tell what it is."""
+        values = [key for key in members if key.lower() == VALUE]
+        reduced = {key: self._value(key, member) for key, member in members.items()}
+        if values and any(map(self.is_secret, _texts(members))):
+            reduced |= {key: HIDDEN for key in values if members[key] not in EMPTY}
+        return reduced
 
     def _value(self, name: str, value: Any) -> Any:
         """A value of any shape; what stands under a secret name is hidden whole."""
         if isinstance(value, dict):
             members = cast("dict[str, Any]", value)
-            if "value" in members:
+            if VALUE in members:
                 return self._parameter(name, members)
             return HIDDEN if members and self.is_secret(name) else self._members(members)
         if isinstance(value, list):
@@ -152,20 +165,19 @@ class ValueRules:
 
     def _parameter(self, name: str, members: dict[str, Any]) -> Any:
         """A value that is told of by its neighbours: each text beside it may be the name that makes it secret."""
-        beside = {key: text for key, text in members.items() if key != "value"}
-        names = (name, *(text for text in beside.values() if isinstance(text, str)))
-        kept = {"value": self._kept(names, members["value"])}
-        if variable := beside.pop("variableName", None):
-            kept["variable"] = str(variable)
-        beside.pop("localizedName", None)
+        names = (name, *_texts(members))
+        kept = {VALUE: self._kept(names, members[VALUE])}
+        if variable := members.get("variableName"):
+            kept["variable"] = variable if isinstance(variable, str) else self._value(name, variable)
+        beside = {key: member for key, member in members.items() if key not in TOLD}
         kept |= {
-            key: HIDDEN if self.is_secret(name) and text else self._value(key, text)
-            for key, text in beside.items()
+            key: HIDDEN if self.is_secret(name) and beside[key] else reduced
+            for key, reduced in self._members(beside).items()
         }
         return kept if len(kept) > 1 else kept["value"]
 
     def _kept(self, names: tuple[str, ...], value: Any) -> Any:
-        if value is None or value == "":
+        if value in EMPTY:
             return value
         if any(map(self.is_secret, names)):
             return HIDDEN
@@ -197,19 +209,26 @@ def _remember(known: dict[_Key, _Known], key: _Key, value: _Known, length: int) 
         known[key] = value
 
 
+def _texts(members: dict[str, Any]) -> Iterator[str]:
+    """The texts beside a value, each of which may be its name."""
+    return (text for key, text in members.items() if isinstance(text, str) and key.lower() != VALUE)
+
+
 def _structure(text: str) -> Any:
-    """The object or list that a text holds; `None` if it holds none."""
-    if not text.lstrip().startswith(("{", "[")):
+    """The object or list that a text holds, also as JSON in JSON; `None` if it holds none."""
+    text = text.lstrip(IN_FRONT)
+    if not text.startswith(("{", "[", '"')):
         return None
     try:
-        return msgspec.json.decode(text)
+        held = msgspec.json.decode(text)
     except msgspec.DecodeError:
         return None
+    return _structure(held) if isinstance(held, str) else held
 
 
 def _breaks_off(text: str) -> bool:
     """Whether a text that is no structure begins like one, as one that was cut does."""
-    return text.lstrip().startswith(("{", "["))
+    return text.lstrip(IN_FRONT + '"\\').startswith(("{", "["))
 
 
 def _decoded(raw: bytes) -> Any:

@@ -30,8 +30,9 @@ from shared.errors import (
     Unreachable,
     Unreadable,
 )
+from shared.functions.copies import copy_name, keep_copy
 from shared.functions.intake import stage_sessions
-from shared.functions.log_outcomes import Group, LogGaps, summary_of, unreadable_name
+from shared.functions.log_outcomes import Group, LogGaps, summary_of
 from shared.publishing.staging import Destination, spool
 from shared.schema import FACT_FLOW_ACTION
 from shared.settings import Environment
@@ -236,7 +237,7 @@ class _Decoding:
     def _from_raw(self, session: Session) -> bool:
         """A log that could not be read and is gone at its source: whether a copy was kept of it."""
         with spool() as file:
-            if self.app.storage.blobs.copy_into(Container.RAW, unreadable_name(session), file) is None:
+            if self.app.storage.blobs.copy_into(Container.RAW, copy_name(session), file) is None:
                 return False
             with suppress(Unreadable):  # it stays what it was
                 self._decode(session, file)
@@ -365,8 +366,7 @@ class _Decoding:
                 self.gaps.of_run(session, "action log partly unreadable", reason)
             return
         if file is not None:
-            file.seek(0)
-            self.app.storage.blobs.put(Container.RAW, unreadable_name(session), file)
+            reason += keep_copy(self.app, session, file)
         self.gaps.of_run(session, f"action log {status.value}", reason)
         self.group.add(session, log_status=status, log_version=version)
 

@@ -99,8 +99,3 @@ def span_of(session: Session) -> tuple[datetime, datetime]:
     """From the run's begin to its end; the row of a local run is created after the run has ended."""
     end = session.completed_utc or session.modified_utc
     return min(session.started_utc or session.created_utc, session.created_utc, end), end
-
-
-def unreadable_name(session: Session) -> str:
-    """Where a log that can't be read is kept, in the container `raw`."""
-    return f"unreadable/{session.environment_id}/date={session.day.isoformat()}/{session.session_id}.bin"

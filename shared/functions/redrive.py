@@ -21,9 +21,10 @@ from shared.clock import Deadline
 from shared.dataverse.log_messages import LogRequest, read_request
 from shared.dataverse.sessions import AWAITED, LogStatus, Session, amended
 from shared.errors import AccessError, Defer, Skip, Unreadable
+from shared.functions.copies import keep_copy
 from shared.functions.decode_additional_context import is_wanted
 from shared.functions.intake import stage_sessions
-from shared.functions.log_outcomes import LogGaps, unreadable_name
+from shared.functions.log_outcomes import LogGaps
 from shared.functions.sources import Work
 from shared.publishing.requests import read_destination
 from shared.publishing.staging import spool
@@ -184,13 +185,13 @@ class _Logs:
             log.error("The action log of run %s can't be decoded again; what is published stays", run.session_id)
             return
         try:
-            self._keep_file(run)
+            copy_said = self._keep_file(run)
         except AccessError:
             self._put_back([run])  # it is refused by now, which decoding it tells as what it is
             return
         self.tally.rows_failed += 1
         reason = f"Decoding it failed and was tried again on {MOST_TIMES} days; the log of the app says why."
-        LogGaps(self.app, self.environment).of_run(run, "action log unreadable", reason)
+        LogGaps(self.app, self.environment).of_run(run, "action log unreadable", reason + copy_said)
 
         def unreadable(run: Session, known: Session | None) -> Session:
             state = known or run
@@ -199,8 +200,10 @@ class _Logs:
 
         stage_sessions(self.app, self.app.register.update([run], unreadable))
 
-    def _keep_file(self, run: Session) -> None:
+    def _keep_file(self, run: Session) -> str:
         """A copy of the log as it lies at the source, for whoever mends the decoder; there may be none.
+
+        What the gap says of that behind its reason.
 
         Raises:
             Defer: the source does not answer now, which says nothing about the log.
@@ -213,6 +216,5 @@ class _Logs:
                     file.write(chunk)
             except Skip as error:
                 log.info("No copy of the action log of run %s can be had: %s", run.session_id, error)
-                return
-            file.seek(0)
-            self.app.storage.blobs.put(Container.RAW, unreadable_name(run), file)
+                return ""
+            return keep_copy(self.app, run, file)

@@ -14,7 +14,7 @@ import pytest
 from integration.stage import ANCHOR, Stage, a_log, a_run, bare_world, on_stage, run_id, with_runs
 from local.tenant import Fault, LogFile, Session
 from shared.errors import Unreadable
-from shared.state.names import Queue
+from shared.state.names import Container, Queue
 
 
 def log_of(count: int = 2, **more: Any) -> bytes:
@@ -237,6 +237,15 @@ def test_no_values_are_kept_where_the_setting_says_so(account: str) -> None:
     with on_stage(with_runs(bare_world(), a_run(1, file=a_log(content))), account, ACTION_VALUES="names") as stage:
         played(stage)
         assert json.loads(stage.rows("fact_flow_action")[0]["inputs"]) == {"text": None}
+
+
+def test_no_copy_of_an_unreadable_log_is_kept_where_no_values_are(account: str) -> None:
+    run = a_run(1, file=a_log(BROKEN["cut"]))
+    with on_stage(with_runs(bare_world(), run), account, ACTION_VALUES="off") as stage:
+        assert played(stage)[run_id(1)]["log_status"] == "unreadable"
+        assert not list(stage.app.storage.blobs.list(Container.RAW, "unreadable/"))
+        (gap,) = stage.app.journal.gaps()
+        assert gap.reason.endswith("No copy of it is kept, because ACTION_VALUES is off.")
 
 
 SAMPLES = os.environ.get("FLOWTRAIL_SAMPLES", "")

@@ -92,12 +92,19 @@ def test_what_an_action_says_is_kept_to_the_letter() -> None:
 
 def test_a_field_may_be_missing_or_of_another_type() -> None:
     odd = {"name": 5, "index": "12", "insideErrorHandling": "true", "error": "broken", "status": None}
-    first, second, third = read(document({}, odd, "only text"))
+    first, second, third = read(document({}, odd, ["hunter2"]))
     assert (first.name, first.index, first.status, first.error) == (None, None, None, None)
     assert (second.name, second.index, second.inside_error_handling) == ("5", 12, True)
     assert second.error is not None
     assert second.error.message == "broken"
-    assert third.name == "only text"
+    assert (third.name, bytes(third.inputs)) == (None, b'["hunter2"]')
+
+
+@pytest.mark.parametrize("field", ["name", "systemActionName", "functionName", "status", "errorCode"])
+def test_a_name_that_is_no_text_is_none(field: str) -> None:
+    (record,) = read(document(action(1, **{field: {"password": "hunter2"}})))
+    assert record.index == 1
+    assert "hunter2" not in repr(record)
 
 
 def test_no_actions_is_an_empty_log() -> None:

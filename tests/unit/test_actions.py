@@ -285,15 +285,21 @@ def test_a_parameter_that_is_itself_called_value() -> None:
     assert RULES.text(raw) == '{"value":"7"}'
 
 
-NAMES = st.sampled_from(["text", "Password", "value", "variableName", "row", "ä", "", "a b"])
+NAMES = st.sampled_from(["text", "Password", "value", "Value", "variableName", "row", "ä", "", "a b"])
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(max_size=30)
-    | st.sampled_from([' {"password": "x"}', "[1, 2", '"', "\\", ' ["secret"]', "é\u2028\n", "x" * 40]),
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1)
+    | st.text(max_size=30).filter(lambda text: "hunter2" not in text)
+    | st.sampled_from([' {"password": "x"}', "[1, 2", '"', "\\", ' ["secret"]', "é\u2028\n", "x" * 40])
+    | st.sampled_from(['\ufeff{"password": "hunter2"}', json.dumps('{"secret": ["hunter2"]}')]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
     max_leaves=6,
 )  # fmt: skip
 PARAMETERS = st.fixed_dictionaries(
-    {"value": VALUES}, optional={"variableName": st.none() | NAMES, "localizedName": st.text(max_size=3)}
+    {"value": VALUES},
+    optional={
+        "variableName": NAMES | st.lists(VALUES, max_size=2) | st.dictionaries(NAMES, VALUES, max_size=2),
+        "localizedName": st.text(max_size=3),
+    },
 )
 
 
@@ -328,6 +334,16 @@ SECRETS = [
     {"field": {"name": "password", "value": "hunter2"}},
     {"row": {"value": '{"password": "hunter2", "cut of', "variableName": ""}},
     {"row": {"value": [{"name": "secret", "value": "hunter2"}], "variableName": ""}},
+    {"row": {"value": '{"Key": "Password", "Value": "hunter2"}'}},
+    {"row": {"value": '[{"Name": "secret of the bot", "VALUE": ["hunter2"]}]'}},
+    {"row": {"name": "password", "Value": "hunter2"}},
+    {"row": {"name": "password", "value": "x", "Value": "hunter2"}},
+    {"row": {"value": '\ufeff{"password": "hunter2"}'}},
+    {"row": {"value": "\ufeff{'password': 'hunter2'}"}},
+    {"row": {"value": json.dumps(json.dumps({"password": "hunter2"}))}},
+    {"row": {"value": json.dumps(json.dumps({"password": "hunter2", "id": 7}))[:-8]}},
+    {"row": {"value": 1, "variableName": {"password": "hunter2"}}},
+    {"Password": {"value": 1, "variableName": ["hunter2"]}},
 ]
 
 
@@ -339,6 +355,22 @@ def test_a_secret_of_any_shape_is_hidden(document: dict[str, Any]) -> None:
     assert text is not None
     assert "hunter2" not in text
     assert HIDDEN in text
+
+
+def test_what_names_a_value_and_is_no_text_is_a_value_too() -> None:
+    raw = b'{"x":{"value":1,"variableName":{"user":"me"}},"y":{"value":2,"variableName":["me",3]}}'
+    assert kept(raw) == {"x": {"value": 1, "variable": {"user": "me"}}, "y": {"value": 2, "variable": ["me", 3]}}
+    assert kept(raw, "names") == {
+        "x": {"value": None, "variable": {"user": None}},
+        "y": {"value": None, "variable": [None, None]},
+    }
+
+
+def test_a_pair_keeps_what_is_no_secret() -> None:
+    pairs = [{"Name": "Password", "Value": "hunter2"}, {"Name": "Colour", "Value": "red"}, {"Value": {"a": "b"}}]
+    assert json.loads(kept(json.dumps({"row": {"value": pairs}}).encode(), most=1000)["row"]) == [
+        {"Name": "Password", "Value": HIDDEN}, *pairs[1:]
+    ]  # fmt: skip
 
 
 def test_values_nested_too_deeply_are_told_as_such() -> None:

@@ -60,18 +60,25 @@ HOSTILE = [
     '{"password":"hunter2"}',
     ' [{"secret":"hunter2"}]',
     "{cut",
+    "\ufeff",
+    ' \ufeff{"password":"hunter2"}',
+    '"{\\"password\\":\\"hunter2\\"}"',
+    '"{\\"password\\":\\"hunter2',
+    '[{"Key":"Password","Value":"hunter2"}]',
     "[1,2",
     "null",
 ]
 TEXTS = st.lists(st.sampled_from(HOSTILE), max_size=3).map("".join)
-NAMES = st.sampled_from(["text", "Password", "value", "variableName", "", "ä", 'q"', "back\\", "a\nb", "x" * 600])
+NAMES = st.sampled_from(
+    ["text", "Password", "value", "Value", "variableName", "", "ä", 'q"', "back\\", "a\nb", "x" * 600]
+)
 USUAL = st.builds(parameter, TEXTS, NAMES, NAMES)
 ANYTHING = (
     st.none() | st.booleans() | st.integers() | TEXTS | st.lists(TEXTS, max_size=2) | st.dictionaries(NAMES, TEXTS)
 )
 ODD = (
     st.builds(parameter, ANYTHING, NAMES, NAMES)
-    | st.fixed_dictionaries({"value": TEXTS}, optional={"variableName": st.none() | NAMES, "type": TEXTS})
+    | st.fixed_dictionaries({"value": TEXTS}, optional={"variableName": ANYTHING, "type": TEXTS, "Value": TEXTS})
     | ANYTHING
 )
 DOCUMENTS = st.dictionaries(NAMES, USUAL, max_size=4) | st.none()
