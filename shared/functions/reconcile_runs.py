@@ -16,7 +16,7 @@ from shared.dataverse.cursor import CURSOR, read_cursor
 from shared.dataverse.log_settings import FAILING
 from shared.dataverse.sessions import AWAITED, Session, amended
 from shared.dataverse.web_api import NO_ROW, NO_SUCH_ROW, Query
-from shared.errors import AccessError, Missing
+from shared.errors import AccessError, Defer, FlowtrailError, Missing, Skip, Throttled, Unreachable
 from shared.functions.intake import Intake, stage_sessions
 from shared.functions.poll_flow_sessions import DEFAULT_HISTORY
 from shared.schema import FACT_FLOW_SESSION
@@ -80,11 +80,20 @@ class _Reconciling:
         self.forbidden_since = app.clock.now().date() - A_DAY * FORBIDDEN_DAYS
 
     def run(self) -> None:
+        """Go through the steps; one that fails for itself ends none of the others, and is told behind them."""
+        problem: FlowtrailError | None = None
         for step in self._steps():
             if self.deadline.remaining_s < RESERVE_S:
                 self.tally.finished = False
-                return
-            step()
+                break
+            try:
+                step()
+            except (Throttled, Unreachable):
+                raise
+            except (Defer, Skip) as error:
+                problem = problem or error
+        if problem:
+            raise problem
 
     def _steps(self) -> Iterator[Callable[[], None]]:
         """The recent days first, then what has been waiting, then older days."""

@@ -256,7 +256,7 @@ def test_a_role_that_was_made_shallow_is_noticed_with_the_next_profile(account: 
 @pytest.mark.parametrize("names", [(), ("createdon", "errorcode")], ids=["empty", "others"])
 def test_a_list_of_columns_without_the_key_ones_is_none(account: str, names: tuple[str, ...]) -> None:
     """Else columns would stay empty for a day; those of before are asked for, which an old environment has."""
-    errors = {"errorcode": "E1", "errormessage": "It failed"}
+    errors: dict[str, Any] = {"errorcode": "E1", "errormessage": "It failed"}
     world = with_runs(bare_world(), a_run(1, **errors), a_run(2, ANCHOR + timedelta(hours=23), **errors))
     with on_stage(first(world, columns=FLOWSESSION_COLUMNS_2023), account) as stage:
         stage.run("poll_flow_sessions")

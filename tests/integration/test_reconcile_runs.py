@@ -214,6 +214,27 @@ def test_a_deadline_ends_the_comparison_and_it_goes_on_the_next_day(
         assert reconciled(stage)[run_id(1)]["deleted_at_source_utc"]
 
 
+def test_a_day_that_cannot_be_listed_keeps_no_other_step_waiting(account: str) -> None:
+    """Tried by a recent day and by an older one; both are told."""
+    old = ANCHOR - timedelta(days=12)
+    open_ = states(3, (ANCHOR, LONG_AGO, 5, RUNNING), (ANCHOR, LONG_AGO, 6, FAILED), created=LONG_AGO)
+    runs = [a_run(1, LONG_AGO), a_run(2, old), replace(open_, states=open_.states[:1])]
+    start = (ANCHOR - timedelta(days=20)).date().isoformat()
+    with on_stage(with_runs(bare_world(), *runs), account, HISTORY_START=start) as stage:
+        polled(stage)
+        stage.tenant.world = with_runs(stage.tenant.world, open_)
+        stage.clock.advance(hours=7)
+        for day in (ANCHOR, ANCHOR - timedelta(days=9)):
+            path = f"createdon ge {day:%Y-%m-%d}T00:00:00Z and createdon lt"
+            stage.tenant.faults.add(Fault("dataverse", path_contains=path, times=None, status=500))
+        with pytest.raises(SourcesFailed, match="HTTP 500"):
+            stage.run("reconcile")
+        stage.publish()
+        rows = stage.by_id()
+        assert {key for key, row in rows.items() if row["deleted_at_source_utc"]} == {run_id(1), run_id(2)}
+        assert rows[run_id(3)]["outcome"] == "Failed"
+
+
 def today(stage: Stage) -> list[Any]:
     now: datetime = stage.clock.now()
     return list(stage.app.journal.day(now.date().isoformat()))
