@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from itertools import chain, islice, takewhile
-from random import shuffle
+from random import sample, shuffle
 
 from shared.app import App
 from shared.batches import batches, grouped
@@ -38,6 +38,7 @@ OLDER_DAYS = 30
 ID_PAGE_ROWS = 5000
 IDS_PER_QUERY = 25
 MOST_CONFIRMED = 20
+MOST_ASKED = 500
 STAGED_AGAIN = timedelta(days=2)
 WAITING_PLACE = "reconcile-waiting"
 MOST_AT_ONCE = 20_000
@@ -255,13 +256,18 @@ class _Reconciling:
         stage_sessions(self.app, self.app.register.update(gone, lambda run, known: _deleted(known or run, now)))
 
     def _confirmed(self, sessions: list[Session]) -> list[Session]:
-        """Those runs of which single requests say that they are gone; of very many, a sample speaks for all."""
+        """Those runs of which single requests say that they are gone.
+
+        Of very many, a sample speaks for all where it is of one mind; else some of them have their turn each day.
+        """
         if self.profile.access_problems:
             return []
-        if len(sessions) <= MOST_CONFIRMED:
-            return [run for run in sessions if self._is_gone(run)]
-        sample = sessions[:: len(sessions) // MOST_CONFIRMED]
-        return sessions if all(map(self._is_gone, sample)) else []
+        if len(sessions) > MOST_CONFIRMED:
+            found = set(map(self._is_gone, sample(sessions, MOST_CONFIRMED)))
+            if len(found) == 1:
+                return sessions if found.pop() else []
+        some = sample(sessions, min(len(sessions), MOST_ASKED))
+        return [run for run in some if self._is_gone(run)]
 
     def _is_gone(self, session: Session) -> bool:
         try:

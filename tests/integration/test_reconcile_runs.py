@@ -150,6 +150,24 @@ def test_a_listing_that_lies_marks_nothing(account: str) -> None:
         assert not any(row["deleted_at_source_utc"] for row in reconciled(stage).values())
 
 
+def test_one_that_is_there_keeps_none_that_is_gone_from_being_marked(
+    account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that moved to another day looks as if it were gone, and answers."""
+    monkeypatch.setattr(reconcile_runs, "MOST_CONFIRMED", 4)
+    monkeypatch.setattr(reconcile_runs, "MOST_ASKED", 4)
+    runs = [a_run(number, LONG_AGO) for number in range(7)]
+    moved = [a_run(number, ANCHOR - timedelta(days=30)) for number in range(4)]
+    with on_stage(with_runs(bare_world(), *runs), account) as stage:
+        polled(stage)
+        stage.tenant.world = with_runs(stage.tenant.world, *moved)
+        for _ in range(16):
+            stage.run("reconcile")
+            stage.clock.advance(hours=1)
+        rows = reconciled(stage)
+        assert {key for key, row in rows.items() if row["deleted_at_source_utc"]} == set(map(run_id, range(4, 7)))
+
+
 @pytest.mark.parametrize("how", ["ended", "deleted", "still open"])
 def test_runs_left_open_are_asked_for_again(account: str, how: str) -> None:
     open_ = states(1, (LONG_AGO, LONG_AGO, 5, RUNNING), created=LONG_AGO)
