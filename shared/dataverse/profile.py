@@ -10,10 +10,11 @@ from typing import Any, cast
 
 from shared.clock import Deadline
 from shared.dataverse.access import RUNS, access_of
+from shared.dataverse.flow_logs import KEY_COLUMNS as LOG_KEYS
 from shared.dataverse.flow_logs import readable_log_columns
 from shared.dataverse.log_settings import BOTH, STATUSES, V2, VERSIONS, LogSettings
 from shared.dataverse.sessions import KEY_COLUMNS, readable_columns
-from shared.dataverse.web_api import Query, Row, WebApi
+from shared.dataverse.web_api import Query, Row, WebApi, genuine
 from shared.errors import AccessError, Missing
 
 CURRENT_ORGANIZATION = "RetrieveCurrentOrganization(AccessType=Microsoft.Dynamics.CRM.EndpointAccessType'Default')"
@@ -23,6 +24,11 @@ TTL_COLUMN = "flowlogsttlinminutes"
 CUSTOM_URL_COLUMN = "desktopflowrunactionlogscustomurlenabled"
 ORGANIZATION_COLUMNS = (STATUS_COLUMN, VERSION_COLUMN, TTL_COLUMN, CUSTOM_URL_COLUMN)
 NO_ROW: Row = {}
+NO_LOG_COLUMNS = (
+    "The columns of the table flowlogs are not told: action logs are read from it without what newer versions of "
+    "it add. Give the privileges prvReadEntity and prvReadAttribute to the role of the app's application user, at "
+    "organization depth (infra/grant-dataverse)."
+)
 ID = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 SHORT_TTL = timedelta(days=7)
 FRESH = timedelta(hours=24)
@@ -67,9 +73,11 @@ def read_profile(
     """
     user = api.document("WhoAmI", deadline)
     organization = _organization(api, user, known, deadline)
-    logs = _log_settings(api, deadline)
+    log_columns = _log_columns(api, deadline)
+    logs = _log_settings(api, log_columns, deadline)
     needs_flow_logs = bool(logs.columns) and logs.version in (V2, BOTH)
     access = access_of(api, str(user.get("UserId")), flow_logs=needs_flow_logs, deadline=deadline)
+    untold = (NO_LOG_COLUMNS,) if needs_flow_logs and log_columns is None else ()
     attributes = attributes_of(api, "flowsession", deadline)
     is_told = attributes is not None and attributes.issuperset(KEY_COLUMNS)
     return Profile(
@@ -80,9 +88,9 @@ def read_profile(
         session_columns=readable_columns(attributes) if is_told else _columns_before(known),
         logs=logs,
         checked_utc=now,
-        access_problems=access.problems,
+        access_problems=(*access.problems, *untold),
         remarks=(*access.remarks, *log_remarks(logs)),
-        described=is_told and bool(logs.columns) and not access.remarks,
+        described=is_told and bool(log_columns) and not access.remarks,
     )
 
 
@@ -124,8 +132,22 @@ def _detail(api: WebApi, deadline: Deadline) -> Row:
         return {}
 
 
-def _log_settings(api: WebApi, deadline: Deadline) -> LogSettings:
-    """The organization's settings of desktop-flow logs, as far as its version of Dataverse has them."""
+def _log_columns(api: WebApi, deadline: Deadline) -> frozenset[str] | None:
+    """The columns of `flowlogs`: none where there is no such table, `None` where they are not told."""
+    try:
+        columns = _attributes(api, "flowlog", deadline)
+        return columns if columns.issuperset(LOG_KEYS) else None
+    except Missing as error:
+        return frozenset() if genuine(error) is error else None
+    except AccessError:
+        return None
+
+
+def _log_settings(api: WebApi, columns: frozenset[str] | None, deadline: Deadline) -> LogSettings:
+    """The organization's settings of desktop-flow logs, as far as its version of Dataverse has them.
+
+    A table of which nothing is told may hold logs; it is read by the columns that every version of it has.
+    """
     row = _organization_row(api, deadline)
     ttl = row.get(TTL_COLUMN)
     return LogSettings(
@@ -133,7 +155,7 @@ def _log_settings(api: WebApi, deadline: Deadline) -> LogSettings:
         version=_choice(VERSIONS, row.get(VERSION_COLUMN)),
         ttl_minutes=ttl if isinstance(ttl, int) else None,
         custom_url=row.get(CUSTOM_URL_COLUMN) is True,
-        columns=readable_log_columns(attributes_of(api, "flowlog", deadline)),
+        columns=readable_log_columns(frozenset(LOG_KEYS) if columns is None else columns),
     )
 
 
@@ -148,11 +170,15 @@ def _organization_row(api: WebApi, deadline: Deadline) -> Row:
 
 def attributes_of(api: WebApi, entity: str, deadline: Deadline) -> frozenset[str] | None:
     """The columns of a table; `None` where the environment has no such table or does not describe it to us."""
-    query = Query(f"EntityDefinitions(LogicalName='{entity}')/Attributes", ("LogicalName",))
     try:
-        return frozenset(str(row.get("LogicalName", "")) for row in api.rows(query, deadline))
+        return _attributes(api, entity, deadline)
     except (Missing, AccessError):
         return None
+
+
+def _attributes(api: WebApi, entity: str, deadline: Deadline) -> frozenset[str]:
+    query = Query(f"EntityDefinitions(LogicalName='{entity}')/Attributes", ("LogicalName",))
+    return frozenset(str(row.get("LogicalName", "")) for row in api.rows(query, deadline))
 
 
 def _id(organization: Row, name: str) -> str:

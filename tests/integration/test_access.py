@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from integration.stage import ANCHOR, Stage, a_run, bare_world, on_stage, run_id, small_world, with_runs
+from integration.test_action_logs import played
+from integration.test_flow_logs import flow_log_row, logged
 from local.tenant import Access, Environment, Fault, World
 from local.tenant.world import FLOWSESSION_COLUMNS_2023
 from shared.errors import SourcesFailed
@@ -275,17 +277,22 @@ def test_a_list_of_columns_without_the_key_ones_is_none(account: str, names: tup
 
 
 @pytest.mark.parametrize("status", [403, 404])
-def test_columns_that_are_not_told_for_once_are_asked_for_again_within_the_hour(account: str, status: int) -> None:
-    """Without them the rows of flowlogs would not be looked for."""
+def test_columns_that_are_not_told_for_once_keep_no_log_from_being_read(account: str, status: int) -> None:
+    two_days_ago = ANCHOR - timedelta(days=2)
+    run = logged(a_run(1, two_days_ago), flow_log_row(0, at=two_days_ago))
     world = with_settings(bare_world(), desktopflowrunactionlogversion=1)
-    with on_stage(with_runs(world, a_run(1)), account) as stage:
+    with on_stage(with_runs(world, run), account) as stage:
         stage.tenant.faults.add(Fault("dataverse", path_contains="'flowlog')/Attributes", status=status))
+        assert played(stage)[run_id(1)]["log_status"] == "loaded"
+        (entity,) = stage.app.environments.all()
+        assert "columns of the table flowlogs" in entity.get("access_problem")
+        assert "logindex" not in entity.get("log_columns")
+        stage.clock.advance(minutes=5)
         stage.run("poll_flow_sessions")
+        (entity,) = stage.app.environments.all()
+        assert not entity.get("access_problem")
+        assert "logindex" in entity.get("log_columns")
         (environment,) = stage.app.settings.environments
-        assert stage.app.profile(environment, stage.app.deadline(60)).logs.columns == ()
-        stage.clock.advance(minutes=61)
-        stage.run("poll_flow_sessions")
-        assert stage.app.profile(environment, stage.app.deadline(60)).logs.columns
         asked = len(stage.tenant.requests)
         stage.clock.advance(hours=20)
         stage.app.profile(environment, stage.app.deadline(60))
