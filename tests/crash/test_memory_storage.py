@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -22,7 +23,7 @@ from crash.scenario import A_DAY_AND_A_HALF, Scenario
 from crash.stand import Account, Stand, StillClock
 from crash.upkeep import UPKEEP
 from shared.state.names import Container
-from shared.state.storage import pooled_transport
+from shared.state.storage import PART_BYTES, PARTS, pooled_transport
 
 DELAY = re.compile(r"visibilitytimeout=([0-9]+)")
 AT = datetime(2026, 5, 19, 12, tzinfo=UTC)
@@ -111,7 +112,9 @@ def outcome(work: Callable[[], Any]) -> Any:
 
 
 def blob_operations(transport: Any, connection_string: str) -> Iterator[Any]:
-    service = BlobServiceClient.from_connection_string(connection_string, transport=transport, retry_total=0)
+    service = BlobServiceClient.from_connection_string(
+        connection_string, transport=transport, retry_total=0, **PARTS
+    )
     blob: Any = service.get_blob_client("powerbi", "a/date=2026-05-19/ü & <b>.parquet")
     only_if: Any = {"match_condition": MatchConditions.IfNotModified}
     yield outcome(lambda: blob.upload_blob(b"lost"))
@@ -163,6 +166,9 @@ def block_operations(service: BlobServiceClient) -> Iterator[Any]:
         large.commit_block_list(ids[1:], etag=etag, match_condition=MatchConditions.IfNotModified)["etag"] != etag
     )
     yield outcome(lambda: large.download_blob().readall())
+    content = bytes(range(256)) * (PART_BYTES // 256) + b"the end"
+    service.get_blob_client("powerbi", "larger").upload_blob(io.BytesIO(content))
+    yield service.get_blob_client("powerbi", "larger").download_blob().readall() == content
 
 
 def lease_operations(service: BlobServiceClient) -> Iterator[Any]:

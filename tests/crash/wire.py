@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import format_datetime
-from typing import Any
+from functools import partial
+from typing import IO, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import requests
@@ -23,6 +24,7 @@ from urllib3.response import HTTPResponse
 ACCOUNT = "memory"
 BLOB_PORT, QUEUE_PORT, TABLE_PORT = 11, 12, 13  # nothing listens there, and nothing is asked of the network
 KEY = "bWVtb3J5"
+READ_AT_ONCE = 1024 * 1024
 CONNECTION_STRING = (
     f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};"
     f"BlobEndpoint=http://127.0.0.1:{BLOB_PORT}/{ACCOUNT};"
@@ -71,13 +73,18 @@ class Wire:
         self._lock = threading.Lock()
 
     def request(self, method: str, url: str, headers: Mapping[str, str], data: Any = None, **_: Any) -> Any:
-        body = data.read() if hasattr(data, "read") else data.encode() if isinstance(data, str) else data or b""
+        body = _read(data) if hasattr(data, "read") else data.encode() if isinstance(data, str) else data or b""
         with self._lock:
             answer = self._services[urlsplit(url).port or 0](call_of(method, url, headers, body))
         return _response(answer, method, url)
 
     def close(self) -> None:
         """There is nothing to close."""
+
+
+def _read(data: IO[bytes]) -> bytes:
+    """All of it: a part of a large upload gives no more than 4 MiB at once."""
+    return b"".join(iter(partial(data.read, READ_AT_ONCE), b""))
 
 
 def refusal(status: int, code: str) -> Answer:
