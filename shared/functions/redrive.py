@@ -75,7 +75,7 @@ def redrive_days(app: App, deadline: Deadline, tally: Tally) -> None:
     """Forget the messages of what has been published since; of the rest, keep one each for all to see.
 
     Nothing has to be put back: `publish` asks for all that is staged each time, and what can't be published stays
-    staged.
+    staged. What was staged after the last of them failed says nothing about them.
     """
     queue = Queue.PUBLISH_DAY
     found = grouped(_taken(app, queue, read_destination, tally), lambda pair: pair[1])
@@ -83,8 +83,8 @@ def redrive_days(app: App, deadline: Deadline, tally: Tally) -> None:
         if deadline.remaining_s < RESERVE_S:
             tally.finished = False
             return
-        done = pairs
-        if app.staging.waiting_for(destination):
+        done, failed_utc = pairs, max(message.inserted_utc for message, _ in pairs)
+        if any(item.modified_utc <= failed_utc for item in app.staging.waiting_for(destination)):
             log.error("%s can't be published; the log of publish_day says why", destination.folder)
             tally.rows_failed += 1
             done = pairs[1:]
