@@ -156,6 +156,8 @@ def _rows(table: Table, name: str, content: bytes | IO[bytes]) -> pa.Table:
         if name.endswith(ARROW):
             return read_arrow(table, content)
         return read_rows(table, io.BytesIO(content) if isinstance(content, bytes) else content)
+    except MemoryError:  # which Arrow's is, too: it says nothing about the file
+        raise
     except (pa.ArrowException, OSError) as error:
         raise Unreadable(
             f"{Container.STAGING}/{name} can't be read, and keeps what is staged beside it from being published. "

@@ -182,6 +182,16 @@ def test_a_file_of_other_types_is_told_as_well(staged: Staging) -> None:
         read(staged)
 
 
+def test_a_file_for_which_memory_is_short_is_not_called_damaged(staged: Staging) -> None:
+    """Whoever moves it away loses its rows; here it says of one column that it takes a petabyte."""
+    text = "x" * 70_000
+    content = written([rows_of(FACT_FLOW_ACTION, [{"session_id": "a", "seq": 0, "inputs": text}])])
+    before, _, after = content.rpartition(len(text).to_bytes(8, "little"))
+    put(staged, f"a{ARROW}", before + (1 << 50).to_bytes(8, "little") + after)
+    with pytest.raises(MemoryError):
+        read(staged)
+
+
 def test_a_file_that_was_published_meanwhile_is_a_conflict(staged: Staging) -> None:
     put(staged, f"a{ARROW}", written([actions("a")]))
     items = staged.waiting_for(PLACE)
