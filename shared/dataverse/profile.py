@@ -43,7 +43,7 @@ class Profile:
     `access_problems` are what keeps us from data that is there, `remarks` what may do so, and what the
     environment's settings keep from being there; both in sentences for an administrator. One that was not
     `described` whole is asked for again soon: it lacks a table, or did not tell the columns of one, or the depth
-    of a role, for once.
+    of a role, for once. `refused_utc` is since when runs were kept from us that have not been read since.
     """
 
     environment_id: str
@@ -56,6 +56,7 @@ class Profile:
     access_problems: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     described: bool = True
+    refused_utc: datetime | None = None
 
     @property
     def shows_all_runs(self) -> bool:
@@ -91,6 +92,7 @@ def read_profile(
         access_problems=(*access.problems, *untold),
         remarks=(*access.remarks, *log_remarks(logs)),
         described=is_told and bool(log_columns) and not access.remarks,
+        refused_utc=known.refused_utc if known else None,
     )
 
 

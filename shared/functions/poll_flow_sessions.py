@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from shared.app import App
 from shared.clock import Deadline
+from shared.dataverse.access import RUNS
 from shared.dataverse.cursor import CURSOR, OVERLAP, SETTLE, Cursor, Seen, digest, read_cursor
 from shared.dataverse.profile import Profile
 from shared.dataverse.web_api import Query, Row
@@ -18,6 +19,7 @@ from shared.functions.intake import Intake
 from shared.functions.replays import replays
 from shared.functions.sources import each_source
 from shared.settings import Environment
+from shared.state.journal import REFUSED_FOR_A_WHILE, REFUSES, Gap
 from shared.tally import Tally
 from shared.times import iso_utc, parse_utc
 
@@ -33,6 +35,7 @@ NOTHING_THERE = (
     "If the environment was deleted, take it out of ENVIRONMENTS: what was copied stays. If it has another "
     "address now, correct it there."
 )
+READ_SINCE = "What was kept from the app in this time has been read since, as far as it is still there."
 
 
 def run(app: App) -> dict[str, int]:
@@ -61,7 +64,23 @@ def _begun(app: App, environment: Environment, deadline: Deadline, tally: Tally)
 
 def _refused(app: App, environment: Environment, error: AccessError) -> NoReturn:
     app.environments.note_problem(environment, str(error), app.clock.now())
+    _note_refusal(app, environment, app.environments.refuses(environment, app.clock.now()), REFUSES, str(error))
     raise error
+
+
+def _note_refusal(app: App, environment: Environment, since: datetime, kind: str, reason: str) -> None:
+    now = app.clock.now()
+    app.journal.lasts(
+        Gap(
+            source=environment.name,
+            from_utc=since,
+            to_utc=now,
+            kind=kind,
+            subject="runs",
+            reason=reason,
+            noticed_utc=now,
+        )
+    )
 
 
 class _Poll:
@@ -71,6 +90,7 @@ class _Poll:
         self, app: App, environment: Environment, profile: Profile, deadline: Deadline, tally: Tally
     ) -> None:
         self.app = app
+        self.environment = environment
         self.profile = profile
         self.deadline = deadline
         self.tally = tally
@@ -98,6 +118,17 @@ class _Poll:
                 self.tally.finished = False
                 return
         self._finish(until)
+        self._note_refusal()
+
+    def _note_refusal(self) -> None:
+        """Say that some runs are kept from us; or that all have been read, of which some were."""
+        problem = "\n".join(self.profile.access_problems)
+        if RUNS.privilege in problem:
+            since = self.app.environments.refuses(self.environment, self.app.clock.now())
+            _note_refusal(self.app, self.environment, since, REFUSES, problem)
+        elif self.profile.refused_utc and self.profile.shows_all_runs:
+            _note_refusal(self.app, self.environment, self.profile.refused_utc, REFUSED_FOR_A_WHILE, READ_SINCE)
+            self.app.environments.lets_in(self.environment)
 
     def _query(self, behind: datetime) -> Query:
         return Query(

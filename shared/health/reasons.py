@@ -12,7 +12,7 @@ from shared.health.facts import FunctionHealth, Health, QueueHealth, Reason, Sou
 from shared.health.lateness import FEEDS, QUEUE_FUNCTIONS, TIMERS, is_late, schedule_of
 from shared.health.words import count, hours, schedule_in_words, span, when
 from shared.settings import Settings
-from shared.state.journal import SUBSCRIPTION_DISABLED, Gap
+from shared.state.journal import REFUSES, SUBSCRIPTION_DISABLED, Gap
 from shared.state.sources import Faring
 
 AT_ONCE = frozenset({Code.ACCESS_REFUSED, Code.ENVIRONMENT_GONE})
@@ -284,6 +284,8 @@ def _poison(queue: QueueHealth) -> Reason:
 def _losses(gaps: Sequence[Gap]) -> Iterator[Reason]:
     """One reason for each source and kind; the table `gaps` has every single one."""
     for (source, kind), found in grouped(gaps, lambda gap: (gap.source, gap.kind)).items():
+        if kind == REFUSES:
+            continue  # told as what refuses now
         if kind == SUBSCRIPTION_DISABLED:
             yield from map(_lapse, found)
         elif kind in UNREADABLE_GAPS:

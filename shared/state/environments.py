@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -48,16 +49,28 @@ class EnvironmentTable:
 
     def note_problem(self, environment: Environment, problem: str, now: datetime) -> None:
         """Remember why an environment can't be read, next to what is known of it."""
-        entity = self._table.get(PARTITION, _row(environment))
-        known = entity.properties if entity else {"name": environment.name, "url": environment.url}
+        known = self._properties(environment) or {"name": environment.name, "url": environment.url}
         self._write(environment, {**known, **self._problem(environment, problem, now)})
 
+    def refuses(self, environment: Environment, now: datetime) -> datetime:
+        """Remember that an environment keeps runs from us; return since when it does."""
+        known = self._properties(environment)
+        if not known.get("refused_utc"):
+            self._write(environment, {**known, "refused_utc": now})
+        return known.get("refused_utc") or now
+
+    def lets_in(self, environment: Environment) -> None:
+        """Remember that everything an environment kept from us has been read."""
+        self._write(environment, {**self._properties(environment), "refused_utc": None})
+
     def _problem(self, environment: Environment, problem: str | None, now: datetime) -> dict[str, Any]:
-        if problem is None:
-            return {"access_problem": None, "problem_since_utc": None}
-        before = self._table.get(PARTITION, _row(environment))
-        since = before.get("problem_since_utc") if before else None
-        return {"access_problem": problem, "problem_since_utc": since or now}
+        known = self._properties(environment)
+        since = (known.get("problem_since_utc") or now) if problem else None
+        return {"access_problem": problem, "problem_since_utc": since, "refused_utc": known.get("refused_utc")}
+
+    def _properties(self, environment: Environment) -> Mapping[str, Any]:
+        entity = self._table.get(PARTITION, _row(environment))
+        return entity.properties if entity else {}
 
     def _write(self, environment: Environment, properties: dict[str, Any]) -> None:
         self._table.write(Operation(Write.UPSERT, PARTITION, _row(environment), properties))
@@ -97,6 +110,7 @@ def _profile(entity: Entity, environment: Environment) -> Profile:
         access_problems=tuple(str(entity.get("access_problem") or "").splitlines()),
         remarks=tuple(str(entity.get("remarks") or "").splitlines()),
         described=entity.get("described") is not False,
+        refused_utc=entity.get("refused_utc"),
     )
 
 

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any
 
 from shared.errors import Conflict
-from shared.state.checkpoints import Checkpoint, Checkpoints
+from shared.state.checkpoints import Checkpoints
 from shared.state.entities import Entities, Entity, Operation, Write
 from shared.times import epoch_ms
 
@@ -27,6 +27,8 @@ MOST_NOTICED = 1000
 DELETED_AT_SOURCE = "runs deleted at the source"
 TAKEN_LATE = "runs taken late"
 GIVEN_UP = "action logs given up"
+REFUSES = "environment refuses"
+REFUSED_FOR_A_WHILE = "environment refused for a while"
 CONTENT_EXPIRED = "audit content expired"
 SUBSCRIPTION_DISABLED = "subscription disabled"
 BLOB_LOST = "content blob lost"
@@ -35,7 +37,7 @@ BROUGHT_BY_SEARCH = "missing from the feed, brought by search"
 FILLED_BY_SEARCH = "filled by search"
 SEARCH_INCOMPLETE = "search incomplete"
 LOSSES_OF_THE_FEED = frozenset({CONTENT_EXPIRED, SUBSCRIPTION_DISABLED, BLOB_LOST})
-HARMLESS = frozenset({DELETED_AT_SOURCE, TAKEN_LATE, BROUGHT_BY_SEARCH, FILLED_BY_SEARCH})
+HARMLESS = frozenset({DELETED_AT_SOURCE, TAKEN_LATE, REFUSED_FOR_A_WHILE, BROUGHT_BY_SEARCH, FILLED_BY_SEARCH})
 """Kinds of gaps that cost nothing: what they tell of is kept here."""
 LONGEST_TEXT = 2000
 BETWEEN_BEATS_S = 60.0
@@ -94,23 +96,36 @@ class Journal:
         self._ingest_log.write(Operation(Write.UPSERT, record.at_utc.date().isoformat(), row, properties))
 
     def lost(self, gap: Gap) -> None:
-        """Note a gap, once: the same gap noticed again keeps its first note, and says nothing more."""
+        """Note a gap, once: the same gap noticed again keeps its first note, and says nothing more.
+
+        It is told before, for once it is noted it is not told any more.
+        """
         row = f"{epoch_ms(gap.from_utc):015d}_{epoch_ms(gap.to_utc):015d}_{_key(gap.kind + gap.subject)}"
         partition = _key(gap.source)
         if self._gaps.get(partition, row) is not None:
             return
+        _tell(gap)
+        self._write(partition, row, gap)
+
+    def lasts(self, gap: Gap) -> None:
+        """Note a gap that goes on, once a day, and once more under the kind that it has at its end.
+
+        What is noted later takes the place of what was noted of the same source, begin and subject.
+        """
+        row = f"{epoch_ms(gap.from_utc):015d}_lasts_{_key(gap.subject)}"
+        partition = _key(gap.source)
+        found = self._gaps.get(partition, row)
+        known = _gap(found) if found else None
+        if known and known.kind == gap.kind and known.noticed_utc.date() == gap.noticed_utc.date():
+            return
+        if known is None:
+            _tell(gap)
+        self._write(partition, row, gap)
+
+    def _write(self, partition: str, row: str, gap: Gap) -> None:
         short = replace(gap, subject=gap.subject[:LONGEST_TEXT], reason=gap.reason[:LONGEST_TEXT])
         self._note_day(short, f"{partition}_{row}")
         self._gaps.write(Operation(Write.UPSERT, partition, row, asdict(short)))
-        log.error(
-            "Gap in %s: %s %s, %s to %s. %s",
-            gap.source,
-            gap.kind,
-            gap.subject,
-            gap.from_utc,
-            gap.to_utc,
-            gap.reason,
-        )
 
     def gaps(self) -> Iterator[Gap]:
         return map(_gap, self._gaps.all())
@@ -122,17 +137,21 @@ class Journal:
 
     def _note_day(self, gap: Gap, row: str) -> None:
         """The same gap under the day on which it was noticed, so that recent ones are found without all others."""
+        place = self._checkpoints.load(_noticed_on(gap.noticed_utc.date()), row)
         with suppress(Conflict):
-            self._checkpoints.save(Checkpoint(_noticed_on(gap.noticed_utc.date()), row), asdict(gap))
+            self._checkpoints.save(place, asdict(gap))
 
     def noticed_since(self, since: datetime, now: datetime) -> list[Gap]:
-        """The gaps noticed since then, in the order of their days; of very many on one day, the first thousand."""
+        """The gaps noticed since then, in the order of their days; of very many on one day, the first thousand.
+
+        Of one that lasts, what was noted last.
+        """
         places = self._checkpoints.between(_noticed_on(since.date()), _noticed_on(now.date()))
-        noticed: list[Gap] = []
+        noticed: dict[str, Gap] = {}
         for _, of_a_day in groupby(places, lambda place: place.kind):
-            gaps = map(_read_gap, (place.values for place in of_a_day))
-            noticed += islice((gap for gap in gaps if gap.noticed_utc > since), MOST_NOTICED)
-        return noticed
+            gaps = ((place.source, _read_gap(place.values)) for place in of_a_day)
+            noticed |= islice(((row, gap) for row, gap in gaps if gap.noticed_utc > since), MOST_NOTICED)
+        return list(noticed.values())
 
     def day(self, day: str) -> Iterator[IngestRecord]:
         """The runs of a UTC day, the newest first."""
@@ -179,6 +198,12 @@ class Journal:
 
     def heartbeats(self) -> dict[str, dict[str, Any]]:
         return {name: dict(beat.values) for name, beat in self._checkpoints.all(HEARTBEAT).items()}
+
+
+def _tell(gap: Gap) -> None:
+    log.error(
+        "Gap in %s: %s %s, %s to %s. %s", gap.source, gap.kind, gap.subject, gap.from_utc, gap.to_utc, gap.reason
+    )
 
 
 def _short(text: str | None) -> str | None:

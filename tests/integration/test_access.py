@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from integration.test_flow_logs import flow_log_row, logged
 from local.tenant import Access, Environment, Fault, World
 from local.tenant.world import FLOWSESSION_COLUMNS_2023
 from shared.errors import SourcesFailed
+from shared.state.journal import REFUSED_FOR_A_WHILE, REFUSES
 
 NO_ROLE = Access(roles=())
 STRANGER = Access(member=False)
@@ -195,6 +196,50 @@ def test_forty_environments_of_which_three_are_broken(account: str) -> None:
         assert {no_role, refused, silent} <= {reason["where"] for reason in reasons}
 
 
+SHALLOW = Access(depths={"prvReadflowsession": "Basic"})
+
+
+def refusals(stage: Stage) -> list[tuple[str, datetime, datetime]]:
+    stage.publish()
+    return [(gap["kind"], gap["from_utc"], gap["to_utc"]) for gap in stage.rows("fact_gap")]
+
+
+@pytest.mark.parametrize("access", [STRANGER, SHALLOW], ids=["refused", "shallow"])
+@pytest.mark.parametrize("known", [True, False], ids=["later", "from the start"])
+def test_a_refusal_is_one_gap_from_its_begin_to_its_end(account: str, access: Access, known: bool) -> None:
+    whole = with_runs(bare_world(), a_run(1))
+    with on_stage(whole if known else first(whole, access=access), account) as stage:
+        stage.tick("poll_flow_sessions")
+        stage.tenant.world = first(whole, access=access)
+        if known:
+            stage.clock.advance(hours=25)
+        begin = stage.clock.now()
+        for _ in range(9):
+            stage.tick("poll_flow_sessions")
+            stage.clock.advance(hours=6)
+        (gap,) = refusals(stage)
+        assert gap[:2] == (REFUSES, begin)
+        assert gap[2] > begin + timedelta(days=1)
+        assert json.loads(stage.run("health")[1])["gaps_last_day"] == 1
+        stage.tenant.world = whole
+        for _ in range(2):
+            stage.tick("poll_flow_sessions")
+            stage.clock.advance(minutes=5)
+        (gap,) = refusals(stage)
+        assert gap[:2] == (REFUSED_FOR_A_WHILE, begin)
+        assert timedelta(0) < stage.clock.now() - gap[2] < timedelta(minutes=11)
+        assert json.loads(stage.run("health")[1])["gaps_last_day"] == 0
+        before = stage.published()
+        stage.clock.advance(hours=25)
+        stage.tick("poll_flow_sessions")
+        stage.publish()
+        assert stage.published() == before
+        stage.tenant.world = first(whole, access=access)
+        stage.clock.advance(hours=25)
+        stage.tick("poll_flow_sessions")
+        assert [kind for kind, *_ in refusals(stage)] == [REFUSED_FOR_A_WHILE, REFUSES]
+
+
 NO_DEPTHS = b'{"RolePrivileges":[]}'
 UNTOLD = b'{"error":{"code":"0x80040220","message":"no"}}'
 
@@ -207,7 +252,7 @@ def test_what_a_shallow_role_left_out_is_read_as_soon_as_it_is_deep(
     runs = [a_run(number, ANCHOR - timedelta(days=5 * number, hours=1)) for number in range(13)]
     during = a_run(20, ANCHOR + timedelta(minutes=30))
     whole = with_runs(bare_world(), *runs, during)
-    shallow = first(whole, access=Access(depths={"prvReadflowsession": "Basic"}))
+    shallow = first(whole, access=SHALLOW)
     with on_stage(shallow, account, HISTORY_START=f"{ANCHOR - timedelta(days=90):%Y-%m-%d}") as stage:
         if answer:
             stage.tenant.faults.add(
@@ -258,7 +303,7 @@ def test_a_role_that_was_made_shallow_is_noticed_with_the_next_profile(account: 
 @pytest.mark.parametrize("names", [(), ("createdon", "errorcode")], ids=["empty", "others"])
 def test_a_list_of_columns_without_the_key_ones_is_none(account: str, names: tuple[str, ...]) -> None:
     """Else columns would stay empty for a day; those of before are asked for, which an old environment has."""
-    errors: dict[str, Any] = {"errorcode": "E1", "errormessage": "It failed"}
+    errors: Any = {"errorcode": "E1", "errormessage": "It failed"}
     world = with_runs(bare_world(), a_run(1, **errors), a_run(2, ANCHOR + timedelta(hours=23), **errors))
     with on_stage(first(world, columns=FLOWSESSION_COLUMNS_2023), account) as stage:
         stage.run("poll_flow_sessions")
