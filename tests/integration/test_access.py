@@ -321,13 +321,16 @@ def test_a_list_of_columns_without_the_key_ones_is_none(account: str, names: tup
         assert (now.session_columns, now.described) == (before.session_columns, False)
 
 
-@pytest.mark.parametrize("status", [403, 404])
-def test_columns_that_are_not_told_for_once_keep_no_log_from_being_read(account: str, status: int) -> None:
+@pytest.mark.parametrize(("status", "body"), [(403, None), (404, None), (200, b'{"value":[]}')])
+def test_columns_that_are_not_told_for_once_keep_no_log_from_being_read(
+    account: str, status: int, body: bytes | None
+) -> None:
     two_days_ago = ANCHOR - timedelta(days=2)
     run = logged(a_run(1, two_days_ago), flow_log_row(0, at=two_days_ago))
     world = with_settings(bare_world(), desktopflowrunactionlogversion=1)
     with on_stage(with_runs(world, run), account) as stage:
-        stage.tenant.faults.add(Fault("dataverse", path_contains="'flowlog')/Attributes", status=status))
+        not_told = Fault("dataverse", path_contains="'flowlog')/Attributes", status=status, body=body)
+        stage.tenant.faults.add(not_told)
         assert played(stage)[run_id(1)]["log_status"] == "loaded"
         (entity,) = stage.app.environments.all()
         assert "columns of the table flowlogs" in entity.get("access_problem")
