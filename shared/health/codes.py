@@ -54,3 +54,8 @@ TITLES: Mapping[Code, str] = {
     Code.GAP: "Something was lost or may be missing",
 }
 """Headings for people."""
+
+
+def title_of(code: str) -> str:
+    """The heading of a code; one that another version of the app left behind is its own."""
+    return next((title for known, title in TITLES.items() if known == code), code)

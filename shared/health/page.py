@@ -9,7 +9,7 @@ from datetime import datetime
 from html import escape
 
 from shared.batches import grouped
-from shared.health.codes import TITLES, Code
+from shared.health.codes import title_of
 from shared.health.drawing import lane, sparkline
 from shared.health.facts import FunctionHealth, Health, QueueHealth, Reason, SourceHealth
 from shared.health.style import STYLE
@@ -97,7 +97,7 @@ def _card(reasons: Sequence[Reason], now: datetime | None) -> str:
     more = len(reasons) - MOST_PLACES
     rest = f'<li class="soft">and {more} more</li>' if more > 0 else ""
     shared = f"<p>{_text(first.problem)}</p>" if len(problems) == 1 else ""
-    title = escape(TITLES[Code(first.code)])
+    title = escape(title_of(first.code))
     return (
         f'<article class="reason"><h2>{title}</h2><ul>{"".join(places)}{rest}</ul>{shared}'
         f'<p class="do"><b>What to do:</b> {_text(first.remedy)}</p>'

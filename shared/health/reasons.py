@@ -20,6 +20,8 @@ AT_ONCE = frozenset({Code.ACCESS_REFUSED, Code.ENVIRONMENT_GONE})
 OF_THE_WAY = frozenset({*AT_ONCE, Code.UNREACHABLE, Code.THROTTLED})
 """Troubles that are over for every function as soon as one gets through again."""
 FREQUENT = ("poll_flow_sessions", "poll_audit_content")
+LONGEST_AWAITED = timedelta(days=4)
+"""After a day, a log that is not there counts as absent when it is asked for, which is once a day at least."""
 UNREADABLE_GAPS = ("action log unreadable", "action log partly unreadable", "action log too_large")
 
 STOP_AND_START = (
@@ -130,11 +132,15 @@ def _timers(health: Health, seen: Seen, explained: set[str]) -> Iterator[Reason]
 def _frozen(function: FunctionHealth, ran: datetime, now: datetime) -> Reason:
     due = schedule_in_words(function.schedule or "")
     what = "has not run" if function.last_run_utc else "has never run"
+    stands = f"It should run {due}, and {what} for {span((now - ran).total_seconds())}."
+    ahead = (
+        f"It was noted at {when(ran)} UTC, which is to come: the clock was wrong. Whether it still runs {due}, "
+    )
     return Reason(
         code=Code.TIMER_FROZEN,
         where=function.name,
         since_utc=ran,
-        problem=f"It should run {due}, and {what} for {span((now - ran).total_seconds())}.",
+        problem=stands if ran <= now else f"{ahead}nothing tells until it runs again.",
         remedy=STOP_AND_START,
     )
 
@@ -179,8 +185,14 @@ def _delays(health: Health, seen: Seen, told: set[str], stuck: set[str]) -> Iter
         if source.kind == "audit" and source.waiting_utc:
             if health.at_utc - source.waiting_utc > hours(limits.audit_hours):
                 yield _audit_backlog(source)
-        elif source.waiting > limits.pending_logs:
+        elif source.waiting > limits.pending_logs or _awaits_for_long(source, health.at_utc):
             yield _logs_pending(source)
+
+
+def _awaits_for_long(source: SourceHealth, now: datetime) -> bool:
+    """Whether a log is awaited that long; those of old runs, since the app first met the environment."""
+    since = source.waiting_utc
+    return since is not None and now - max(since, source.first_utc) > LONGEST_AWAITED
 
 
 def _behind(source: SourceHealth) -> Reason:
@@ -226,9 +238,11 @@ def _logs_pending(source: SourceHealth) -> Reason:
         code=Code.LOGS_PENDING,
         where=source.name,
         since_utc=source.waiting_utc,
-        problem=f"{count(source.waiting, 'action log')} of runs that ended hours ago have not come.",
-        remedy="See that the environment's setting for desktop flow run action logs is what you want. If all is "
-        "as it should be there, raise HEALTH_PENDING_LOGS.",
+        problem=f"{count(source.waiting, 'action log')} of runs that ended hours ago, or days, "
+        f"{'has' if source.waiting == 1 else 'have'} not come.",
+        remedy="See that the environment's setting for desktop flow run action logs is what you want, and whether "
+        "the app's log of decode_additional_context says why they can't be had. If all is as it should be, and "
+        "they come within days, raise HEALTH_PENDING_LOGS.",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import islice
@@ -59,7 +60,8 @@ def _files(app: App, table: str, days: Sequence[date]) -> Iterator[tuple[date, B
     for month in sorted({f"{day:%Y-%m}" for day in days}):
         items = app.storage.blobs.list(Container.POWERBI, f"{table}/date={month}", notes=True)
         for item in islice(items, MOST_FILES):
-            yield parse_day(item.name.split("/")[1].removeprefix("date=")), item
+            with suppress(ValueError):  # somebody put it there who is not this app
+                yield parse_day(item.name.split("/")[1].removeprefix("date=")), item
 
 
 def _by_day(files: Sequence[tuple[date, BlobItem]], days: Sequence[date]) -> list[int]:

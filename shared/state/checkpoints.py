@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from shared.errors import Stop
@@ -60,10 +61,11 @@ class Checkpoints:
         found = self._table.partition(kind, select)
         return {entity.row: Checkpoint(kind, entity.row, entity.properties, entity.etag) for entity in found}
 
-    def between(self, first: str, last: str) -> Iterator[Checkpoint]:
-        """The places of all kinds from `first` to `last`, in the order of their kinds."""
+    def between(self, first: str, last: str, instant: str, since: datetime) -> Iterator[Checkpoint]:
+        """The places of all kinds from `first` to `last` with a later `instant`, in the order of their kinds."""
         found = self._table.query(
-            "PartitionKey ge @first and PartitionKey le @last", {"first": first, "last": last}
+            f"PartitionKey ge @first and PartitionKey le @last and {instant} gt @since",
+            {"first": first, "last": last, "since": since},
         )
         for entity in found:
             yield Checkpoint(entity.partition, entity.row, entity.properties, entity.etag)

@@ -25,7 +25,8 @@ from shared.publishing.parquet import rows_of
 from shared.publishing.staging import Destination
 from shared.schema import FACT_AUDIT_EVENT, FACT_MACHINE_HOUR
 from shared.state.journal import TAKEN_LATE, Gap
-from shared.state.names import Queue
+from shared.state.names import Container, Queue
+from shared.state.sources import Faring, Trouble
 
 BAD_PAGE = '<html><body><p style="color:#eee;width:2000px">Who can read this?</p><img src=x></body></html>'
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -404,6 +405,22 @@ def test_a_look_costs_a_few_small_requests_however_much_there_is(account: str) -
         stage.run("status")
         assert len(asked) <= 23, asked
         assert all(one.startswith("GET ") for one in asked)
+
+
+def test_what_another_version_or_a_person_left_behind_does_not_hide_the_rest(account: str) -> None:
+    with on_stage(bare_world(), account) as stage:
+        name = stage.tenant.environments[0].name
+        stage.tick("poll_flow_sessions")
+        faring = Faring(function="poll_flow_sessions", source=name)
+        stage.app.sources.fared(faring, Trouble("<of a newer version>", "p", "r"), stage.clock.now())
+        for place in (f"date={ANCHOR:%Y-%m-%d}.bak", f"date={ANCHOR:%Y-%m}-99", f"date={ANCHOR:%Y-%m}"):
+            stage.app.storage.blobs.put(Container.POWERBI, f"fact_flow_session/{place}/part-0.parquet", b"x")
+        stage.clock.advance(hours=3)
+        beat(stage)
+        assert told(stage) == {("<of a newer version>", name)}
+        answer = run_request("status", stage.app)
+        assert answer.status == 200
+        assert "&lt;of a newer version&gt;" in answer.body
 
 
 def test_neither_page_can_be_framed_cached_or_made_to_fetch_anything(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,14 +7,19 @@ from contextlib import contextmanager
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from urllib.parse import unquote
 
 import pytest
 
 from integration.stage import Stage, bare_world, on_stage
+from integration.test_health import look
 from shared.errors import AccessError, Defer
+from shared.health.view import view
 from shared.net.identity import Tokens, managed_identity
 from shared.state import journal
-from shared.state.journal import Gap
+from shared.state.entities import Operation, Write
+from shared.state.journal import MOST_NOTICED, Gap
+from shared.state.names import StateTable
 
 
 def note(stage: Stage, subject: str) -> None:
@@ -32,6 +37,28 @@ def test_many_old_gaps_hide_no_new_one(account: str, monkeypatch: pytest.MonkeyP
         note(stage, "new")
         now = stage.clock.now()
         assert [gap.subject for gap in stage.app.journal.noticed_since(now - timedelta(hours=24), now)] == ["new"]
+
+
+def test_of_very_many_gaps_of_a_day_the_first_page_is_read(account: str) -> None:
+    with on_stage(bare_world(), account) as stage:
+        look(stage)
+        now = stage.clock.now()
+        for hours_ago in (20, 60):
+            noticed = now - timedelta(hours=hours_ago)
+            gap = {"source": "a", "from_utc": now, "to_utc": now, "kind": "k", "subject": "s", "reason": "r"}
+            kind = f"gap-{noticed.date()}"
+            many = [
+                Operation(Write.UPSERT, kind, f"{number:05d}", {**gap, "noticed_utc": noticed})
+                for number in range(2 * MOST_NOTICED + 500)
+            ]
+            stage.app.storage.table(StateTable.CHECKPOINTS).write_all(many)
+        asked: list[str] = []
+        stage.transport.before = lambda request: asked.append(str(request.url))
+        assert look(stage)[1]["gaps_last_day"] == MOST_NOTICED
+        assert len([url for url in asked if "gap-" in unquote(url)]) == 2
+        asked.clear()
+        assert len(view(stage.app).gaps) == 2 * MOST_NOTICED
+        assert len([url for url in asked if "gap-" in unquote(url)]) == 2 + 3
 
 
 @contextmanager

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 
+import pytest
+
 from integration.failures import everything
 from integration.stage import a_run, bare_world, on_stage, with_runs
 from integration.test_health import beat, look, told
 from shared.dataverse.cursor import CURSOR
 from shared.health.codes import Code
+from shared.state.sources import Faring
 
 
 def test_a_first_load_is_late_only_when_it_has_lasted_for_long(account: str) -> None:
@@ -52,3 +55,32 @@ def test_an_environment_that_is_added_later_is_not_late_at_once(account: str) ->
         stage.clock.advance(hours=3)
         beat(stage)
         assert (Code.BEHIND, names[1]) in told(stage)
+
+
+def test_a_timer_whose_last_run_is_to_come_is_told(account: str) -> None:
+    with on_stage(bare_world(), account) as stage:
+        stage.clock.advance(days=3)
+        beat(stage)
+        stage.clock.advance(days=-3)
+        (reason, *_) = look(stage)[1]["reasons"]
+        assert {code for code, _ in told(stage)} == {Code.TIMER_FROZEN}
+        assert "the clock was wrong" in reason["problem"]
+        beat(stage)
+        assert not told(stage)
+
+
+@pytest.mark.parametrize(("days", "is_told"), [(3, False), (5, True)])
+def test_a_log_that_is_awaited_for_days_is_told(account: str, days: int, is_told: bool) -> None:
+    with on_stage(bare_world(), account) as stage:
+        name = stage.tenant.environments[0].name
+        stage.run("poll_flow_sessions")
+        stage.run("poll_audit_content")
+        since = stage.clock.now()
+        stage.clock.advance(days=days)
+        stage.run("poll_flow_sessions")
+        stage.run("poll_audit_content")
+        faring = Faring(function="reconcile", source=name, waiting=1, waiting_utc=since)
+        stage.app.sources.fared(faring, None, stage.clock.now())
+        beat(stage)
+        reasons = [reason for reason in look(stage)[1]["reasons"] if reason["code"] == Code.LOGS_PENDING]
+        assert bool(reasons) is is_told
