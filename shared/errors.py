@@ -3,6 +3,7 @@
 FlowtrailError
 ├── Stop             an administrator must act; trying again changes nothing until then
 │   ├── SettingsError    an app setting is wrong
+│   ├── Damaged          a file of the app's own can't be read
 │   └── AccessError      a service refuses this identity
 │       └── Gone         there is nothing at an address that a setting names
 ├── Defer            not now: give the work back and take it up again later
@@ -35,6 +36,14 @@ class SettingsError(Stop):
     def __init__(self, problems: tuple[str, ...]) -> None:
         self.problems = problems
         super().__init__("\n".join(("The app settings are wrong:", *(f"- {problem}" for problem in problems))))
+
+
+class Damaged(Stop):
+    """A file of the app's own can't be read; `name` is empty where it is not known yet which one."""
+
+    def __init__(self, message: str, name: str = "") -> None:
+        self.name = name
+        super().__init__(message)
 
 
 class AccessError(Stop):

@@ -16,8 +16,9 @@ from shared.errors import Conflict
 from shared.publishing.layout import current
 from shared.publishing.machine_hours import COLUMNS, active_days, activities, at_least, hours_of, whole_day
 from shared.publishing.parquet import iter_rows, rows_of
+from shared.publishing.published import copy_of
 from shared.publishing.reach import Reach
-from shared.publishing.staging import Destination, Staging, spool
+from shared.publishing.staging import Destination, Staging
 from shared.retention import Retention
 from shared.schema import FACT_FLOW_SESSION, FACT_GAP, FACT_INGEST, FACT_MACHINE_HOUR
 from shared.state.blobs import Blobs
@@ -83,10 +84,9 @@ class Derivations:
 
     def _published(self, destination: Destination, columns: Iterable[str]) -> Iterator[pa.Table]:
         for item in current(self.blobs.list(Container.POWERBI, destination.folder)):
-            with spool() as file:
-                if self.blobs.copy_into(Container.POWERBI, item.name, file) is None:
+            with copy_of(self.blobs, item.name) as (file, etag):
+                if etag is None:
                     raise Conflict(f"{item.name} was moved or deleted by somebody else")
-                file.seek(0)
                 yield from iter_rows(destination.table, file, list(columns))
 
 

@@ -20,6 +20,7 @@ from shared.errors import Conflict
 from shared.publishing.counts import counts_of
 from shared.publishing.merge import RULES
 from shared.publishing.parquet import RowGroups, ahead, read_encoded, write_rows
+from shared.publishing.published import copy_of
 from shared.publishing.rewriting import rewrite
 from shared.publishing.staging import Destination, destination_of, spool
 from shared.schema import Table
@@ -108,10 +109,9 @@ class Layout:
         Raises:
             Conflict: somebody else changed it since.
         """
-        with spool() as file:
-            if self.blobs.copy_into(Container.POWERBI, item.name, file) != item.etag:
+        with copy_of(self.blobs, item.name) as (file, etag):
+            if etag != item.etag:
                 raise Conflict(f"{item.name} was changed by somebody else")
-            file.seek(0)
             return read_encoded(table, file)
 
     def _files(self, destination: Destination) -> tuple[BlobItem | None, list[BlobItem]]:
@@ -128,8 +128,8 @@ class Layout:
 
     def _rows(self, table: Table, items: Sequence[BlobItem], lease: Lease) -> Iterator[pa.Table]:
         for item in items:
-            with spool() as file:
-                if self.blobs.copy_into(Container.POWERBI, item.name, file) != item.etag:
+            with copy_of(self.blobs, item.name) as (file, etag):
+                if etag != item.etag:
                     raise Conflict(f"{item.name} was changed by somebody else")
                 groups = RowGroups(table, file)
                 for number in range(len(groups)):
@@ -144,8 +144,7 @@ class Layout:
         """
         table, there = destination.table, {item.name: item for item in hours}
         is_merged = table.name in RULES
-        with spool() as file:
-            etag = self.blobs.copy_into(Container.POWERBI, whole.name, file)
+        with copy_of(self.blobs, whole.name) as (file, etag):
             if etag is None:
                 raise Conflict(f"{whole.name} was moved by somebody else")
             groups = RowGroups(table, file)

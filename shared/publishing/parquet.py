@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from itertools import chain
 from typing import IO, Any, TypeVar, cast
@@ -11,6 +12,7 @@ from typing import IO, Any, TypeVar, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shared.errors import Damaged
 from shared.schema import Kind, Table, arrow_schema, dictionary_columns
 from shared.threads import InvocationThreads
 
@@ -39,21 +41,28 @@ def write_rows(table: Table, parts: Iterable[pa.Table], sink: IO[bytes]) -> int:
 
 
 def read_rows(table: Table, source: IO[bytes], columns: list[str] | None = None) -> pa.Table:
-    """All rows, with the exact types of the schema; a column that an older file lacks is empty."""
-    with pq.ParquetFile(source) as file:
+    """All rows, with the exact types of the schema; a column that an older file lacks is empty.
+
+    Raises:
+        Damaged: it is no Parquet file, as with all that is read here.
+    """
+    with _damage_told(table), pq.ParquetFile(source) as file:
         return conformed(arrow_schema(table), file.read(columns), columns)
 
 
 def iter_rows(table: Table, source: IO[bytes], columns: list[str] | None = None) -> Iterator[pa.Table]:
     """The same, one row group at a time."""
-    with pq.ParquetFile(source) as file:
-        for group in range(file.metadata.num_row_groups):
-            yield conformed(arrow_schema(table), file.read_row_group(group, columns), columns)
+    with _damage_told(table):
+        file = pq.ParquetFile(source)
+    for group in range(file.metadata.num_row_groups):
+        with _damage_told(table):
+            rows = conformed(arrow_schema(table), file.read_row_group(group, columns), columns)
+        yield rows
 
 
 def read_encoded(table: Table, source: IO[bytes]) -> pa.Table:
     """All rows, labels as dictionaries: a fraction of the memory, and nothing to decode and encode again."""
-    with _encoded_file(table, source) as file:
+    with _damage_told(table), _encoded_file(table, source) as file:
         return encoded(table, file.read(use_threads=False))
 
 
@@ -62,14 +71,16 @@ class RowGroups:
 
     def __init__(self, table: Table, source: IO[bytes]) -> None:
         self._table = table
-        self._file = _encoded_file(table, source)
+        with _damage_told(table):
+            self._file = _encoded_file(table, source)
 
     def __len__(self) -> int:
         return self._file.metadata.num_row_groups
 
     def read(self, number: int, columns: Sequence[str] | None = None) -> pa.Table:
-        found = self._file.read_row_group(number, columns and list(columns), use_threads=False)
-        return conformed(_encoded_schema(self._table), found, columns)
+        with _damage_told(self._table):
+            found = self._file.read_row_group(number, columns and list(columns), use_threads=False)
+            return conformed(_encoded_schema(self._table), found, columns)
 
     def is_full(self, number: int) -> bool:
         """Whether it holds enough to be left as it is."""
@@ -80,6 +91,19 @@ class RowGroups:
     def is_current(self) -> bool:
         """Whether the file has exactly the columns that would be written today."""
         return self._file.schema.equals(_written_schema(self._table))
+
+
+@contextmanager
+def _damage_told(table: Table) -> Generator[None]:
+    """A lack of memory or of space says nothing about the file, and is left as it is."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise Damaged(f"A file of {table.name} can't be read, it is damaged or none of ours. ({error})") from error
 
 
 def encoded(table: Table, rows: pa.Table) -> pa.Table:

@@ -15,6 +15,7 @@ from shared.publishing.forgotten import ForgottenPeople
 from shared.publishing.layout import HOURS, Layout, day_name, hour_name, of_hour
 from shared.publishing.merge import RULES, SetsSeen, together
 from shared.publishing.parquet import encoded, gathered, read_rows, rows_of, write_rows
+from shared.publishing.published import copy_of
 from shared.publishing.rewriting import rewrite
 from shared.publishing.staging import Destination, Staging, spool
 from shared.publishing.turns import Turns
@@ -160,11 +161,8 @@ class Publisher:
         return True
 
     def _there(self, table: Table, name: str) -> pa.Table:
-        with spool() as old:
-            if self.blobs.copy_into(Container.POWERBI, name, old) is None:
-                return rows_of(table, [])
-            old.seek(0)
-            return read_rows(table, old)
+        with copy_of(self.blobs, name) as (old, etag):
+            return rows_of(table, []) if etag is None else read_rows(table, old)
 
     def _parts(
         self, destination: Destination, tables: Sequence[pa.Table]
@@ -186,8 +184,7 @@ class Publisher:
 
         The lease, still held once the file is read, tells that the staged rows are as new as the file is.
         """
-        with spool() as old, spool() as new:
-            etag = self.blobs.copy_into(Container.POWERBI, name, old)
+        with copy_of(self.blobs, name) as (old, etag), spool() as new:
             lease.renew()
             new_rows = rewrite(table, None if etag is None else old, staged, new, lease.renew)
             if new_rows is None:

@@ -18,7 +18,7 @@ from typing import IO
 import pyarrow as pa
 
 from shared.batches import batches, grouped
-from shared.errors import Conflict, Unreadable
+from shared.errors import Conflict, Damaged, Unreadable
 from shared.publishing.arrow_file import read_arrow, write_arrow
 from shared.publishing.parquet import read_rows, rows_of
 from shared.schema import TABLES, Table
@@ -158,7 +158,7 @@ def _rows(table: Table, name: str, content: bytes | IO[bytes]) -> pa.Table:
         return read_rows(table, io.BytesIO(content) if isinstance(content, bytes) else content)
     except MemoryError:  # which Arrow's is, too: it says nothing about the file
         raise
-    except (pa.ArrowException, OSError) as error:
+    except (Damaged, pa.ArrowException, OSError) as error:
         raise Unreadable(
             f"{Container.STAGING}/{name} can't be read, and keeps what is staged beside it from being published. "
             f"It is damaged, or was put there by somebody else: move it away. ({error})"

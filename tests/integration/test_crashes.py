@@ -12,12 +12,14 @@ from azure.core.pipeline.transport import HttpRequest
 from integration.stage import ANCHOR, Stage, a_log, a_run, bare_world, on_stage, run_id, small_world, with_runs
 from integration.test_action_logs import log_of
 from shared.dataverse.sessions import LogStatus, amended, read_session, succeed
-from shared.errors import Conflict
+from shared.errors import Conflict, Damaged
 from shared.functions.intake import stage_sessions
 from shared.publishing.publisher import lock_name
 from shared.publishing.staging import Destination
 from shared.schema import FACT_FLOW_SESSION
 from shared.state.names import Container, Queue
+
+RUNS_DAY = (ANCHOR - timedelta(hours=1)).date()
 
 
 def test_two_polls_at_once_take_each_run_once(account: str) -> None:
@@ -92,6 +94,31 @@ def test_a_file_that_somebody_changed_meanwhile_is_merged_again(account: str) ->
         stage.publish()
         assert meddled
         assert sorted(stage.by_id()) == [run_id(1), run_id(2)]
+
+
+@pytest.mark.parametrize(
+    ("damaged", "told"),
+    [
+        (
+            f"fact_flow_session/date={RUNS_DAY}/part-0.parquet",
+            "powerbi/.*part-0.parquet can't be read.* move it away",
+        ),
+        ("dim_user/dim_user.parquet", "A file of dim_user can't be read"),
+    ],
+)
+def test_a_published_file_that_is_damaged_is_named_and_nothing_is_given_up(
+    account: str, damaged: str, told: str
+) -> None:
+    with on_stage(with_runs(bare_world(), a_run(1, _ownerid_value=run_id(9))), account) as stage:
+        stage.run("poll_flow_sessions")
+        blobs = stage.app.storage.blobs
+        blobs.put(Container.POWERBI, damaged, b"PAR1 written over")
+        with pytest.raises(Damaged, match=told):
+            stage.publish()
+        stage.messages(Queue.PUBLISH_DAY)
+        blobs.delete(Container.POWERBI, damaged)
+        stage.publish()
+        assert stage.by_id()
 
 
 def _environment_id(stage: Stage) -> str:
