@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,12 @@ from integration.stage import ANCHOR, Stage, a_run, bare_world, on_stage, run_id
 from local.tenant import Fault, Session
 from shared.errors import SourcesFailed
 from shared.functions import poll_flow_sessions
+from shared.publishing.requests import body_for
+from shared.publishing.staging import Destination
+from shared.schema import FACT_FLOW_SESSION, FACT_GAP
 from shared.state.names import Container, Queue, StateTable
+
+DAY = timedelta(days=1)
 
 
 def test_everything_arrives_and_a_second_round_adds_nothing(account: str) -> None:
@@ -29,6 +35,24 @@ def test_everything_arrives_and_a_second_round_adds_nothing(account: str) -> Non
         stage.round()
         assert stage.published() == before
         assert not stage.staged()
+
+
+def test_days_that_wait_to_be_published_are_not_asked_for_again_at_each_tick(account: str) -> None:
+    days = [
+        Destination(FACT_GAP, None),
+        *(Destination(FACT_FLOW_SESSION, ANCHOR.date() - n * DAY) for n in range(40)),
+    ]
+    with on_stage(bare_world(), account) as stage:
+        for day in days:
+            stage.app.staging.mark(day, "a test")
+        for _ in range(3):
+            stage.run("publish")
+        assert stage.app.storage.queues.length(Queue.PUBLISH_DAY) == len(days)
+        late = Destination(FACT_FLOW_SESSION, ANCHOR.date() + DAY)
+        time.sleep(1)  # the service tells whole seconds
+        stage.app.staging.mark(late, "a test")
+        stage.run("publish")
+        assert [body for body, _ in stage.messages(Queue.PUBLISH_DAY)].count(body_for(late)) == 1
 
 
 def test_a_new_instance_goes_on_where_the_last_one_was(account: str) -> None:
