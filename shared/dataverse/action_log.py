@@ -3,7 +3,7 @@
 The file is `{"actions": [{…}, …], "childFlowsLogStatus": …}`. It is decoded window by window: the text from the
 start of the array is cut after the last object that is surely complete, closed with `]` and decoded. Such a
 cut can parse only where the array stood at its own depth outside any string, so a wrong cut is refused and the
-one before it is tried.
+one before it is tried. Where a few are wrong, as in a long value that is JSON itself, brackets are counted.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, cast
 
@@ -22,7 +24,7 @@ from shared.json_text import sanitized
 
 WINDOW_BYTES = 1024 * 1024
 LONGEST_ACTION_BYTES = 32 * 1024 * 1024
-MOST_CUTS_TRIED = 64
+MOST_CUTS_TRIED = 4
 LONGEST_HEAD_BYTES = 256 * 1024
 LONGEST_REST_BYTES = 256 * 1024
 
@@ -31,7 +33,10 @@ ENVELOPE = re.compile(rb'\s*\{\s*(?:"@odata\.context"\s*:\s*"[^"\\]*"\s*,\s*)?"v
 NO_BASE64 = re.compile(rb"[^A-Za-z0-9+/=]+")
 TRAILING = re.compile(r"trailing characters \(byte ([0-9]+)\)")  # counts from 1: the first that is too much
 MEMBER = re.compile(rb'\s*,?\s*("(?:[^"\\]|\\.)*")\s*:\s*', re.DOTALL)
-STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+IN_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+STRING_OR_BRACKET = re.compile(rb'"' + IN_STRING.pattern + rb'(?:(")|(?=\\?\Z))|[\[\]{}]', re.DOTALL)
+"""A string that has not ended goes to the end of the text, up to half an escape, and has no group 1."""
+QUOTE = ord('"')
 SCALAR = re.compile(rb"[^,{}\[\]\s\"]+")
 
 
@@ -92,6 +97,19 @@ def read_action(text: str) -> ActionRecord:
         return _strict_one.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return _record(_an_object(text))
+
+
+def read_front(text: str) -> ActionRecord:
+    """What one action says before its text breaks off: the members that are whole."""
+    data, at = text.encode(errors="replace"), 1
+    while (member := MEMBER.match(data, at)) and (end := _after_value(data, member.end()) or at) > at:
+        if end == len(data):  # perhaps not all of it
+            break
+        at = end
+    try:
+        return read_action(data[:at].decode() + "}")
+    except Unreadable:
+        return ActionRecord()
 
 
 def _an_object(text: str) -> Any:
@@ -186,6 +204,8 @@ def _after_value(text: bytes, at: int) -> int | None:
         return scalar.end()
     depth = 0
     for token in STRING_OR_BRACKET.finditer(text, at):
+        if token[0][:1] == b'"' and token.lastindex is None:
+            return None
         depth += {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(token[0], 0)
         if depth == 0:
             return token.end()
@@ -194,7 +214,7 @@ def _after_value(text: bytes, at: int) -> int | None:
 
 def _batches(source: Iterator[bytes]) -> Iterator[list[ActionRecord]]:
     """Batches of actions, out of the text of an array and of what follows it."""
-    text, searched = bytearray(), 0
+    text, brackets = bytearray(), _Brackets()
     windows = _marking_last(source)
     for window, is_last in windows:
         text = text + window  # a new buffer: the records of the batch before point into the old one
@@ -203,13 +223,14 @@ def _batches(source: Iterator[bytes]) -> Iterator[list[ActionRecord]]:
             yield rows
             _check_rest(bytes(text[end:]))
             return
-        rows, text, ended = _complete_front(text, searched)
+        rows, text, ended = _complete_front(text, brackets)
         yield rows
         if ended:
             _check_rest(bytes(text), (window for window, _ in windows))
             return
-        searched = len(text)
-        if searched > LONGEST_ACTION_BYTES:
+        if rows:
+            brackets = _Brackets()
+        elif len(text) > LONGEST_ACTION_BYTES:
             raise TooLarge(f"one action is longer than {LONGEST_ACTION_BYTES:,} bytes")
 
 
@@ -221,33 +242,87 @@ def _marking_last(source: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
     yield held, True
 
 
-def _complete_front(text: bytearray, searched: int) -> tuple[list[ActionRecord], bytearray, bool]:
+def _complete_front(text: bytearray, brackets: _Brackets) -> tuple[list[ActionRecord], bytearray, bool]:
     """The surely complete actions at the front, the text that is left, and whether the array ended in between.
 
-    Up to `searched` there is no place to cut. What is left starts with a bracket again, unless the array ended.
+    What is left starts with a bracket again, unless the array ended.
+
+    Raises:
+        Unreadable: the array is malformed.
     """
-    for comma in _cuts(text, searched):
-        text[comma] = ord("]")
-        try:
-            rows, end = _decode(memoryview(text)[: comma + 1])
-        except Unreadable:
-            text[comma] = ord(",")
-            continue
-        if end > comma:
-            return rows, bytearray(b"[") + text[comma + 1 :], False
-        text[comma] = ord(",")
+    for comma in () if brackets.at else _likely_cuts(text):
+        with suppress(Unreadable):
+            return _cut(text, comma)
+    brackets.count(text)
+    if brackets.ended:
+        rows, end = _decode(memoryview(text)[: brackets.at])
         return rows, text[end:], True
-    return [], text, False
+    return _cut(text, brackets.comma) if brackets.comma else ([], text, False)
 
 
-def _cuts(text: bytearray, searched: int) -> Iterator[int]:
+def _cut(text: bytearray, comma: int) -> tuple[list[ActionRecord], bytearray, bool]:
+    text[comma] = ord("]")
+    try:
+        rows, end = _decode(memoryview(text)[: comma + 1])
+    finally:
+        text[comma] = ord(",")
+    if end > comma:
+        return rows, bytearray(b"[") + text[comma + 1 :], False
+    return rows, text[end:], True
+
+
+def _likely_cuts(text: bytearray) -> Iterator[int]:
     """Commas between a `}` and a `{`, from the last one back; a few, for a wrong one is rare."""
     brace, left = len(text), MOST_CUTS_TRIED
-    while left and (brace := text.rfind(b"{", searched, brace)) >= 0:
-        comma = _before(text, brace)
-        if comma > 0 and text[comma] == ord(",") and text[_before(text, comma)] == ord("}"):
+    while left and (brace := text.rfind(b"{", 0, brace)) >= 0:
+        comma = _comma_before(text, brace)
+        if comma and text[_before(text, comma)] == ord("}"):
             left -= 1
             yield comma
+
+
+@dataclass
+class _Brackets:
+    """How far the text of an array has been looked at, and the last comma of the array's own that was met."""
+
+    at: int = 0
+    comma: int = 0
+    ended: bool = False
+    _depth: int = 0
+    _in_string: bool = False
+
+    def count(self, text: bytearray) -> None:
+        """Go on to the end of the text, or of the array."""
+        if self._in_string:
+            self._leave_string(text)
+        if self._in_string:
+            return
+        for token in STRING_OR_BRACKET.finditer(text, self.at):
+            self.at = token.end()
+            kind = text[token.start()]
+            if kind == QUOTE:
+                self._in_string = token.lastindex is None
+            elif kind in b"[{":
+                if self._depth == 1:
+                    self.comma = _comma_before(text, token.start()) or self.comma
+                self._depth += 1
+            else:
+                self._depth -= 1
+                if self._depth == 0:
+                    self.ended = True
+                    return
+
+    def _leave_string(self, text: bytearray) -> None:
+        rest = IN_STRING.match(text, self.at)
+        self.at = rest.end() if rest else self.at
+        if self.at < len(text) and text[self.at] == QUOTE:
+            self.at, self._in_string = self.at + 1, False
+
+
+def _comma_before(text: bytearray, at: int) -> int:
+    """The place of a comma before `at`, with nothing but white space between; 0 where there is none."""
+    before = _before(text, at)
+    return before if text[before] == ord(",") else 0
 
 
 def _before(text: bytearray, at: int) -> int:

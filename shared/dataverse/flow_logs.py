@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from shared.clock import Deadline
-from shared.dataverse.action_log import ActionRecord, read_action
+from shared.dataverse.action_log import ActionRecord, read_action, read_front
 from shared.dataverse.web_api import Query, Row, WebApi
 from shared.errors import TooLarge, Unreadable
 from shared.times import happened_utc, iso_utc, parse_utc
@@ -25,6 +25,8 @@ ACTION = 100000001  # choice `type`: DesktopFlowRunAction
 KEY_COLUMNS = ("flowlogid", "data", "type", "createdon")
 NEWER_COLUMNS = ("duration", "logindex")
 PAGE_ROWS = 500
+FEWER_PAGE_ROWS = 100
+"""As many rows of 100,000 characters fit into 64 MiB even where each takes six bytes, as an escape does."""
 MOST_ACTIONS = 500_000
 BATCH_ACTIONS = 5_000
 IN_MEMORY_BYTES = 16 * 1024 * 1024
@@ -34,10 +36,14 @@ SURE_TIME = re.compile(
 )
 """An instant that need not be read to be known for one; on the last days of a month it is read."""
 
+BELOW_MILLISECOND = re.compile(r"[.,]\d{3}(\d{1,6})", re.ASCII)
+
 _written = msgspec.json.Decoder(ActionRecord)
 
-Order = tuple[int, int, str, int]
-"""Rank of a row: with or without a log index, that index, its start as text, and the place where it arrived."""
+Order = tuple[int, int, str, str]
+"""Rank of a row: with or without a log index, that index, when it began, and its id."""
+Place = tuple[int, int]
+"""Where something was written, and its length in bytes."""
 
 
 def readable_log_columns(attributes: frozenset[str] | None) -> tuple[str, ...]:
@@ -54,8 +60,8 @@ class FlowLog:
     Up to 16 MiB stay in memory, more goes to a temporary file; only the order of the rows always stays.
     """
 
-    unreadable: int = 0
-    _rows: dict[str, tuple[Order, int, int]] = field(default_factory=dict[str, "tuple[Order, int, int]"])
+    _rows: dict[str, tuple[Order, Place]] = field(default_factory=dict[str, "tuple[Order, Place]"])
+    _unreadable: dict[str, Place] = field(default_factory=dict[str, Place])
     _size: int = 0
 
     def __post_init__(self) -> None:
@@ -69,29 +75,58 @@ class FlowLog:
 
     def add(self, row: Row) -> None:
         """Take a row; one that comes again, as rows of a table that is being written may, counts once."""
+        row_id = str(row.get("flowlogid"))
         record, readable = _record(row)
-        self.unreadable += not readable
-        text = msgspec.json.encode(record)
-        self._file.seek(self._size)
-        self._file.write(text)
-        self._rows[str(row.get("flowlogid"))] = (self._order(row, record), self._size, len(text))
-        self._size += len(text)
-
-    def _order(self, row: Row, record: ActionRecord) -> Order:
-        index, arrival = row.get("logindex"), len(self._rows)
-        if isinstance(index, int):
-            return 0, index, "", arrival
-        return 1, 0, record.start_time or "", arrival
+        if not readable and row_id in self._rows and row_id not in self._unreadable:
+            return
+        self._rows[row_id] = (_order(row, record, row_id), self._write(msgspec.json.encode(record)))
+        self._unreadable.pop(row_id, None)
+        if not readable:
+            self._unreadable[row_id] = self._write(msgspec.json.encode(row))
 
     def batches(self) -> Iterator[list[ActionRecord]]:
         """The actions in log order."""
-        places = sorted(self._rows.values())
-        for first in range(0, len(places), BATCH_ACTIONS):
-            yield [self._read(at, length) for _, at, length in places[first : first + BATCH_ACTIONS]]
+        rows = sorted(self._rows.values())
+        for first in range(0, len(rows), BATCH_ACTIONS):
+            yield [_written.decode(self._read(place)) for _, place in rows[first : first + BATCH_ACTIONS]]
 
-    def _read(self, at: int, length: int) -> ActionRecord:
+    @property
+    def unreadable(self) -> int:
+        return len(self._unreadable)
+
+    def unreadable_rows(self) -> Iterator[bytes]:
+        """Each row that can't be read, as it came: a line of JSON."""
+        for place in self._unreadable.values():
+            yield self._read(place) + b"\n"
+
+    def _write(self, text: bytes) -> Place:
+        self._file.seek(self._size)
+        self._file.write(text)
+        self._size += len(text)
+        return self._size - len(text), len(text)
+
+    def _read(self, place: Place) -> bytes:
+        at, length = place
         self._file.seek(at)
-        return _written.decode(self._file.read(length))
+        return self._file.read(length)
+
+
+def _order(row: Row, record: ActionRecord, row_id: str) -> Order:
+    index = row.get("logindex")
+    begin = _sortable(record.start_time or record.end_time)
+    return (0, index, begin, row_id) if isinstance(index, int) else (1, 0, begin, row_id)
+
+
+def _sortable(text: str | None) -> str:
+    """An instant as text that sorts by time, to the last digit: in UTC, without the `Z`, which would come last."""
+    if text is None or SURE_TIME.fullmatch(text):
+        return (text or "")[:-1]
+    instant = happened_utc(text)
+    if instant is None:
+        return ""
+    below = BELOW_MILLISECOND.search(text)
+    digits = instant.replace(tzinfo=None).isoformat(timespec="milliseconds") + (below[1] if below else "")
+    return digits.rstrip("0").rstrip(".")
 
 
 def read_flow_log(api: WebApi, session_id: str, columns: tuple[str, ...], deadline: Deadline) -> FlowLog:
@@ -104,7 +139,7 @@ def read_flow_log(api: WebApi, session_id: str, columns: tuple[str, ...], deadli
     flow_log = FlowLog()
     try:
         path = f"flowsessions({session_id})/flowsession_flowlog_parentobjectid"
-        for page in api.pages(Query(path, columns), deadline, PAGE_ROWS):
+        for page in _pages(api, Query(path, columns), deadline):
             for row in page:
                 if row.get("type") == ACTION:
                     flow_log.add(row)
@@ -116,13 +151,25 @@ def read_flow_log(api: WebApi, session_id: str, columns: tuple[str, ...], deadli
     return flow_log
 
 
+def _pages(api: WebApi, query: Query, deadline: Deadline) -> Iterator[list[Row]]:
+    """The rows, page after page; from the begin once more, in smaller ones, where a page is longer than is read.
+
+    A next page is asked for as it is linked, so its size is that of the first.
+    """
+    try:
+        yield from api.pages(query, deadline, PAGE_ROWS)
+    except TooLarge:
+        yield from api.pages(query, deadline, FEWER_PAGE_ROWS)
+
+
 def _record(row: Row) -> tuple[ActionRecord, bool]:
-    """A row's action, and whether its `data` could be read; one that could not keeps its times and its text."""
+    """A row's action, and whether its `data` could be read; one that could not keeps what its front says."""
     data, readable = str(row.get("data")), True
     try:
         record = read_action(data)
     except Unreadable:
-        record, readable = ActionRecord(error_message="This row of the log can't be read."), False
+        record, readable = read_front(data), False
+        record.error_message = record.error_message or "This row of the log can't be read."
     if not (SURE_TIME.fullmatch(record.start_time or "") and SURE_TIME.fullmatch(record.end_time or "")):
         _complete_times(record, parse_utc(row.get("createdon")), row.get("duration"))
     return record, readable

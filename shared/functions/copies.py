@@ -9,7 +9,7 @@ from shared.dataverse.sessions import Session
 from shared.dataverse.values import OFF
 from shared.state.names import Container
 
-FILE, ROWS = "bin", "rows.json"
+FILE, ROWS = "bin", "rows.jsonl"
 
 
 def copy_name(session: Session, kind: str = FILE) -> str:

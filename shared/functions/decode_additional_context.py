@@ -30,7 +30,7 @@ from shared.errors import (
     Unreachable,
     Unreadable,
 )
-from shared.functions.copies import copy_name, keep_copy
+from shared.functions.copies import ROWS, copy_name, keep_copy
 from shared.functions.intake import stage_sessions
 from shared.functions.log_outcomes import Group, LogGaps, summary_of
 from shared.publishing.staging import Destination, spool
@@ -350,6 +350,9 @@ class _Decoding:
     def _note_unreadable(self, session: Session, rows: FlowLog) -> None:
         if rows.unreadable:
             reason = f"{rows.unreadable} of {len(rows)} rows of the log can't be read; the others are kept."
+            with spool() as file:
+                file.writelines(rows.unreadable_rows())
+                reason += keep_copy(self.app, session, file, ROWS)
             self.gaps.of_run(session, "action log partly unreadable", reason)
 
     def _unusable(

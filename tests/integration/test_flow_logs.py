@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,6 +16,7 @@ from integration.stage import ANCHOR, Stage, a_log, a_run, bare_world, on_stage,
 from integration.test_action_logs import log_of, played
 from local.tenant import Access, Fault, Session, World
 from shared.dataverse import flow_logs
+from shared.state.names import Container
 
 ENDED = ANCHOR - timedelta(hours=1)
 ACTION, CUSTOM = 100000001, 100000000
@@ -98,7 +101,7 @@ def test_a_flat_error_and_the_failing_action(account: str) -> None:
 def test_what_an_action_lacks_is_taken_from_its_row(account: str) -> None:
     endless = flow_log_row(0, action={"endTime": None})
     timeless = flow_log_row(1, action={"startTime": None, "endTime": None})
-    broken = flow_log_row(2, data='{"name":"cut of')
+    broken = flow_log_row(2, data='{"name":"Broken","status":"Failed","index":22,"inputs":{"a":{"value":"cut } of')
     odd = flow_log_row(3, action={"index": "7", "name": 5, "status": None})
     with on_stage(world_of(logged(a_run(1), endless, timeless, broken, odd)), account) as stage:
         row = played(stage)[run_id(1)]
@@ -107,10 +110,25 @@ def test_what_an_action_lacks_is_taken_from_its_row(account: str) -> None:
         assert (first["ended_utc"] - first["started_utc"]) == timedelta(milliseconds=800)
         assert (second["started_utc"], second["ended_utc"]) == (ENDED - timedelta(milliseconds=800), ENDED)
         assert third["error_message"] == "This row of the log can't be read."
+        assert (third["action_name"], third["status"], third["line"]) == ("Broken", "Failed", 22)
         assert (fourth["line"], fourth["action_name"]) == (7, "5")
         (gap,) = stage.app.journal.gaps()
         assert (gap.kind, gap.subject) == ("action log partly unreadable", run_id(1))
         assert gap.reason.startswith("1 of 4 rows")
+        (kept,) = stage.app.storage.blobs.list(Container.RAW, "unreadable/")
+        assert json.loads(stage.app.storage.blobs.get(Container.RAW, kept.name) or b"")["data"] == broken["data"]
+
+
+def test_a_row_that_comes_again_counts_once_and_its_good_state_is_kept() -> None:
+    good, bad = flow_log_row(0), flow_log_row(0, data='{"name":"cut')
+    for rows in ((good, bad), (bad, good)):
+        with closing(flow_logs.FlowLog()) as log:
+            for row in (*rows, flow_log_row(1), flow_log_row(2, data="")):
+                log.add(json.loads(json.dumps(row, default=str)))
+            assert (len(log), log.unreadable, len(list(log.unreadable_rows()))) == (3, 1, 1)
+            assert [record.name for (*records,) in log.batches() for record in records] == [
+                "Action 0", "Action 1", None
+            ]  # fmt: skip
 
 
 def test_without_an_index_the_times_give_the_order(account: str) -> None:
@@ -118,6 +136,40 @@ def test_without_an_index_the_times_give_the_order(account: str) -> None:
     with on_stage(world_of(logged(a_run(1), *rows)), account) as stage:
         played(stage)
         assert [action["line"] for action in actions_of(stage)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("index", [None, 0])
+def test_rows_of_one_index_are_ordered_by_time_to_the_last_digit_then_by_id(index: int | None) -> None:
+    starts = [
+        *("2026-05-19T12:00:00Z", "2026-05-19T12:00:00.0000001Z", "2026-05-19T14:00:00.0000002+02:00"),
+        *("2026-05-19T12:00:00.1Z", "2026-05-19T12:00:00.15Z", "2026-05-19T12:00:00.2", "2026-05-19T12:00:00.2Z"),
+        *("2026-05-19T11:00:00.3-01:00", "2026-05-30T12:00:00.1234567Z", "2026-05-30T12:00:00.12345678Z"),
+    ]
+    rows = [
+        flow_log_row(number, logindex=index, duration=None, createdon="", action={"startTime": start})
+        for number, start in enumerate(starts)
+    ]
+    for arrived in (rows, rows[::-1], rows[5:] + rows[:5]):
+        with closing(flow_logs.FlowLog()) as log:
+            for row in arrived:
+                log.add(row)
+            assert [record.index for (*records,) in log.batches() for record in records] == [*range(len(starts))]
+
+
+def padded(page: bytes) -> bytes:
+    return gzip.compress(gzip.decompress(page) + b" " * (64 << 20), 1)
+
+
+def test_a_page_that_is_longer_than_is_read_comes_in_smaller_ones(account: str) -> None:
+    run = logged(a_run(1), *(flow_log_row(number) for number in range(700)))
+    with on_stage(world_of(run), account) as stage:
+        part = "flowsession_flowlog_parentobjectid"
+        long = Fault("dataverse", path_contains=part, first_skip=1, garble=padded)
+        stage.tenant.faults.add(long)
+        row = played(stage)[run_id(1)]
+        assert (row["log_status"], row["action_count"]) == ("loaded", 700)
+        assert asked(stage, part) == 2 + 7
+        assert not list(stage.app.journal.gaps())
 
 
 @pytest.mark.parametrize(

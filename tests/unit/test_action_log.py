@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from support import in_pieces
 
 from shared.dataverse import action_log
-from shared.dataverse.action_log import ActionRecord, read_action, read_actions
+from shared.dataverse.action_log import ActionRecord, read_action, read_actions, read_front
 from shared.dataverse.flow_logs import SURE_TIME
 from shared.errors import TooLarge, Unreadable
 from shared.json_text import sanitized
@@ -157,6 +158,45 @@ def test_an_endless_action_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(action_log, "LONGEST_ACTION_BYTES", 1000)
     with pytest.raises(TooLarge):
         read(document(action(1, extra="x" * 5000)), 50)
+
+
+@pytest.mark.parametrize("value", ['{"a":1}', '"x"'], ids=["text", "values"])
+def test_places_that_only_look_like_the_end_of_an_action_are_told_from_it(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(action_log, "WINDOW_BYTES", 1 << 16)
+    monkeypatch.setattr(action_log, "LONGEST_ACTION_BYTES", 1 << 20)
+    listed = json.loads(f'[{{"a":{value}}}]') * 10_000
+    inside: Any = {"x": {"value": json.dumps(listed, separators=(",", ":"))}, "y": {"value": listed}}
+    data = json.dumps({"actions": [action(number, inputs=inside) for number in range(12)]}).encode()
+    assert [record.index for record in read(data, 1 << 16)] == list(range(12))
+
+
+def test_what_breaks_inside_a_log_is_said_as_such_and_at_once() -> None:
+    rows = document(*(action(number) for number in range(20_000)))
+    broken = rows.replace(b'"index": 1000,', b'"index" 1000,')
+    read_windows: list[int] = []
+
+    def windows() -> Iterator[bytes]:
+        for at in range(0, len(broken), 1 << 20):
+            read_windows.append(at)
+            yield broken[at : at + (1 << 20)]
+
+    with pytest.raises(Unreadable):
+        list(read_actions(windows()))
+    assert len(read_windows) < 5
+
+
+@given(st.integers(0, 2000), st.booleans())
+def test_the_front_of_an_action_gives_its_whole_members(length: int, ascii_only: bool) -> None:
+    whole = action(7, error={"code": "}", "message": 'a "quoted" {'}, inputs={"x": {"value": 'back\\"},{'}})
+    text = json.dumps(whole, ensure_ascii=ascii_only)
+    record, expected = read_front(text[:length]), read_action(text)
+    if length < len(text) - 1:
+        for name in ("name", "index", "status", "start_time", "error"):
+            assert getattr(record, name) in (None, getattr(expected, name))
+        if length > text.index('"startTime"'):
+            assert record.name == expected.name
 
 
 hostile = st.sampled_from(['"},{"', "}],[{", '\\"},{\\"', "a\\", "é", '"actions":[', "\u2028", "{", "]}"])
