@@ -68,9 +68,11 @@ STATUSES: Mapping[int, tuple[str, Outcome]] = MappingProxyType(
 Source: Power Apps docs, flowsession reference; outcomes as the Automation Kit groups them.
 """
 
+UNKNOWN = "Unknown"
 UNFINISHED = frozenset({Outcome.RUNNING, Outcome.WAITING})
 RUN_MODES = ("Local", "Attended", "Unattended")
-TRIGGER_TYPES = ("ApiFlow", "DesktopFlow", "Local", "RunDesktopFlowDataverseApi", "Cua")
+DESKTOP_FLOW = "DesktopFlow"
+TRIGGER_TYPES = ("ApiFlow", DESKTOP_FLOW, "Local", "RunDesktopFlowDataverseApi", "Cua")
 TEST_SUBCATEGORY = 1
 
 KEY_COLUMNS = ("flowsessionid", "createdon", "modifiedon", "statuscode", "versionnumber")
@@ -203,7 +205,7 @@ def read_session(row: Row, environment_id: str, upns: Mapping[str, str], now: da
     if created is None or modified is None or version is None:
         raise ValueError(f"flowsession {session_id} has no creation, change time or version")
     code = _integer(row.get("statuscode"))
-    status, outcome = STATUSES.get(-1 if code is None else code, (f"Unknown {code}", Outcome.WAITING))
+    status, outcome = STATUSES.get(-1 if code is None else code) or _unknown_status(code, row)
     started, completed = happened_utc(row.get("startedon")), happened_utc(row.get("completedon"))
     context = _context(row.get("context"))
     began = started or created
@@ -244,6 +246,12 @@ def read_session(row: Row, environment_id: str, upns: Mapping[str, str], now: da
     )
 
 
+def _unknown_status(code: int | None, row: Row) -> tuple[str, Outcome]:
+    """A status that this version does not know: what is complete has ended, and what names an error has failed."""
+    ended = Outcome.FAILED if _text(row.get("errorcode")) or _text(row.get("errormessage")) else Outcome.SUCCEEDED
+    return f"{UNKNOWN} {code}", ended if happened_utc(row.get("completedon")) else Outcome.WAITING
+
+
 def succeed(known: Session | None, newer: Session, now: datetime) -> Session | None:
     """The state to keep when `newer` arrives after `known`: `None` if it is older than what is known.
 
@@ -267,9 +275,9 @@ def succeed(known: Session | None, newer: Session, now: datetime) -> Session | N
     elif not known.is_finished or newer.log_file_id not in (None, known.log_file_id):
         log |= {"log_status": LogStatus.PENDING, "log_failing_utc": None}
     ingested = max(now, known.ingested_utc + MILLISECOND)
-    owner = _owner(known, newer) if _is_forgotten(known) else newer.user_id
-    links = {name: getattr(newer, name) or getattr(known, name) for name in LINKS_TO_MACHINES}
-    return replace(newer, **log, **links, user_id=owner, deleted_at_source_utc=None, ingested_utc=ingested)
+    kept = {name: getattr(newer, name) or getattr(known, name) for name in LINKS_TO_MACHINES}
+    kept |= {**log, "user_id": _owner(known, newer), "deleted_at_source_utc": None, "ingested_utc": ingested}
+    return replace(newer, **kept)
 
 
 def read_again(known: Session | None, reading: Session, now: datetime) -> Session | None:
@@ -328,22 +336,26 @@ def _run_mode(context: Mapping[str, Any]) -> str | None:
 
 def _cloud_flow_id(row: Row, context: Mapping[str, Any]) -> str | None:
     """The parent, unless it is a desktop flow (the same column holds either)."""
-    if context.get("parentWorkflowType") == "DesktopFlow":
+    if (context.get("parentWorkflowType") or _parent_type(row)) == DESKTOP_FLOW:
         return None
     return _lower(row.get("parentworkflowid") or context.get("parentWorkflowId"))
 
 
+def _parent_type(row: Row) -> str | None:
+    """What started the run where `context` does not tell."""
+    is_child = row.get("_parentdesktopflowrunid_value") or row.get("parentdesktopflowrunguid")
+    return _choice(TRIGGER_TYPES, row.get("triggertype")) or (DESKTOP_FLOW if is_child else None)
+
+
 def _cloud_run_id(context: Mapping[str, Any]) -> str | None:
-    return (
-        None if context.get("parentWorkflowType") == "DesktopFlow" else _text(context.get("parentWorkflowRunId"))
-    )
+    return None if context.get("parentWorkflowType") == DESKTOP_FLOW else _text(context.get("parentWorkflowRunId"))
 
 
 def _choice(names: tuple[str, ...], value: Any) -> str | None:
     code = _integer(value)
     if code is None:
         return None
-    return names[code] if 0 <= code < len(names) else f"Unknown {code}"
+    return names[code] if 0 <= code < len(names) else f"{UNKNOWN} {code}"
 
 
 def _or_else(value: int | None, other: int | None) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from shared.app import App
 from shared.batches import grouped
 from shared.clock import Deadline
 from shared.dataverse.log_messages import requests_for
-from shared.dataverse.sessions import LogStatus, Session, Succession, read_session, succeed
+from shared.dataverse.sessions import UNKNOWN, LogStatus, Session, Succession, read_session, succeed
 from shared.dataverse.web_api import Row
 from shared.publishing.parquet import rows_of
 from shared.publishing.staging import Destination
@@ -19,6 +20,8 @@ from shared.state.journal import Gap
 from shared.state.names import Queue
 from shared.tally import Tally
 from shared.times import epoch_ms, happened_utc
+
+log = logging.getLogger("flowtrail")
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,9 @@ class Intake:
 
     def take(self, rows: Iterable[Row], is_new: Callable[[Session], bool] = lambda _: False) -> list[Session]:
         """Take rows and return the states of their runs that now hold, but for those that were newer before."""
-        kept = self.app.register.update(list(self._sessions(list(rows))), self._succeed, is_new)
+        sessions = list(self._sessions(list(rows)))
+        self._remark(sessions)
+        kept = self.app.register.update(sessions, self._succeed, is_new)
         stage_sessions(self.app, kept)
         self.ask_for_logs(session for session in kept if session.log_status == LogStatus.PENDING)
         self.tally.rows_written += len(kept)
@@ -59,6 +64,13 @@ class Intake:
             except ValueError as error:
                 self.tally.rows_failed += 1
                 self._note(row, str(error))
+
+    def _remark(self, sessions: list[Session]) -> None:
+        if unknown := sorted({run.status for run in sessions if run.status.startswith(UNKNOWN)}):
+            self.tally.note = (
+                f"status {', '.join(unknown)} of runs: this version does not know it; deploy a newer one"
+            )
+            log.warning("%s: %s", self.environment.name, self.tally.note)
 
     def _note(self, row: Row, reason: str) -> None:
         now = self.app.clock.now()

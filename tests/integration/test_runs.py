@@ -186,6 +186,19 @@ def test_a_version_that_repeats_after_a_restore_is_another_state(account: str) -
         assert polled(stage)[run_id(1)]["outcome"] == "Succeeded"
 
 
+def test_a_status_that_this_version_does_not_know_is_told_and_its_log_is_asked_for(account: str) -> None:
+    run = a_run(1, file=a_log(log_of(3)), statuscode=15)
+    with on_stage(with_runs(bare_world(), run), account) as stage:
+        assert polled(stage)[run_id(1)]["status"] == "Unknown 15"
+        stage.decode()
+        stage.publish()
+        row = stage.by_id()[run_id(1)]
+        assert (row["outcome"], row["log_status"], row["action_count"]) == ("Succeeded", "loaded", 3)
+        notes = [one.note for one in stage.app.journal.day(stage.clock.now().date().isoformat()) if one.note]
+        assert len(notes) == 1
+        assert "Unknown 15" in notes[0]
+
+
 def test_a_run_that_is_opened_again(account: str) -> None:
     seen = [ANCHOR + timedelta(minutes=5 * step) for step in (1, 2)]
     run = states(

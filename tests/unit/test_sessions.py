@@ -110,11 +110,26 @@ def test_the_columns_are_those_of_the_published_table() -> None:
         (12, "Skipped"),
         (13, "Cancelled"),
         (14, "Cancelled"),
-        (99, "Waiting"),
+        (99, "Failed"),
     ],
 )
 def test_status_to_outcome(code: int, outcome: str) -> None:
     assert session(statuscode=code).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("row", "outcome"),
+    [
+        ({}, "Failed"),
+        ({"errorcode": None}, "Failed"),
+        ({"errorcode": None, "errormessage": None}, "Succeeded"),
+        ({"completedon": None}, "Waiting"),
+    ],
+    ids=["error code", "error message", "complete", "open"],
+)
+def test_a_status_of_later_has_ended_where_the_run_is_complete(row: dict[str, Any], outcome: str) -> None:
+    run = session(statuscode=15, **row)
+    assert (run.status, run.outcome, run.status_code) == ("Unknown 15", outcome, 15)
 
 
 def test_every_documented_status_is_known() -> None:
@@ -147,6 +162,20 @@ def test_a_parent_that_is_a_desktop_flow_is_no_cloud_flow() -> None:
     assert (run.cloud_flow_id, run.cloud_run_id) == (None, None)
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"triggertype": 1},
+        {"triggertype": None},
+        {"triggertype": None, "parentdesktopflowrunguid": None, "_p": "P1"},
+    ],
+    ids=["trigger", "parent run", "parent run by lookup"],
+)
+def test_a_parent_that_is_a_desktop_flow_where_there_is_no_context(row: dict[str, Any]) -> None:
+    row["_parentdesktopflowrunid_value"] = row.pop("_p", None)
+    assert session(context=None, **row).cloud_flow_id is None
+
+
 def test_a_parent_only_in_the_context() -> None:
     context = '{"parentWorkflowType":"ApiFlow","parentWorkflowId":"C9","parentWorkflowRunId":"R9"}'
     run = session(context=context, parentworkflowid=None, parentcloudflowrunsequenceid=None)
@@ -156,6 +185,17 @@ def test_a_parent_only_in_the_context() -> None:
 def test_an_owner_without_a_known_name_keeps_the_id() -> None:
     assert session(_ownerid_value="U2").user_id == "u2"
     assert session(_ownerid_value=None).user_id is None
+
+
+def test_a_known_owner_keeps_the_name_while_only_ids_can_be_had() -> None:
+    known = session()
+    unnamed = session(_ownerid_value="U2", versionnumber=43)
+    changed = succeed(known, unnamed, NOW)
+    assert changed
+    assert changed.user_id == "ada@contoso.example"
+    other = succeed(changed, replace(session(versionnumber=44), user_id="eve@contoso.example"), NOW)
+    assert other
+    assert other.user_id == "eve@contoso.example"
 
 
 def test_a_forgotten_owner_stays_forgotten_when_only_an_id_can_be_had() -> None:
