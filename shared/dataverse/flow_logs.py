@@ -25,8 +25,6 @@ ACTION = 100000001  # choice `type`: DesktopFlowRunAction
 KEY_COLUMNS = ("flowlogid", "data", "type", "createdon")
 NEWER_COLUMNS = ("duration", "logindex")
 PAGE_ROWS = 500
-FEWER_PAGE_ROWS = 100
-"""As many rows of 100,000 characters fit into 64 MiB even where each takes six bytes, as an escape does."""
 MOST_ACTIONS = 500_000
 BATCH_ACTIONS = 5_000
 IN_MEMORY_BYTES = 16 * 1024 * 1024
@@ -139,7 +137,7 @@ def read_flow_log(api: WebApi, session_id: str, columns: tuple[str, ...], deadli
     flow_log = FlowLog()
     try:
         path = f"flowsessions({session_id})/flowsession_flowlog_parentobjectid"
-        for page in _pages(api, Query(path, columns), deadline):
+        for page in api.pages(Query(path, columns), deadline, PAGE_ROWS):
             for row in page:
                 if row.get("type") == ACTION:
                     flow_log.add(row)
@@ -149,17 +147,6 @@ def read_flow_log(api: WebApi, session_id: str, columns: tuple[str, ...], deadli
         flow_log.close()
         raise
     return flow_log
-
-
-def _pages(api: WebApi, query: Query, deadline: Deadline) -> Iterator[list[Row]]:
-    """The rows, page after page; from the begin once more, in smaller ones, where a page is longer than is read.
-
-    A next page is asked for as it is linked, so its size is that of the first.
-    """
-    try:
-        yield from api.pages(query, deadline, PAGE_ROWS)
-    except TooLarge:
-        yield from api.pages(query, deadline, FEWER_PAGE_ROWS)
 
 
 def _record(row: Row) -> tuple[ActionRecord, bool]:

@@ -78,21 +78,33 @@ class WebApi:
         """The rows, page after page.
 
         `@odata.nextLink` is followed to the letter (re-encoding breaks its cookie), but only inside this
-        environment's API, and never twice; nor are pages that differ in nothing but their link.
+        environment's API, and never twice; nor are pages that differ in nothing but their link. Where a page is
+        longer than is read, all come once more with fewer rows each: a link may count on the length of its page.
+
+        Raises:
+            Missing: there is no such table.
+            TooLarge: a single row is longer than is read.
         """
-        url: str | None = self.root + query.path()
-        headers = {**query.headers, "Prefer": f"odata.maxpagesize={page_rows}"}
+        first = self.root + query.path()
+        url: str | None = first
         seen: set[str] = set()
         before: list[Row] | None = None
         repeats = 0
         while url:
-            seen.add(url)
             try:
-                page = _json_object(self.api.get(url, deadline, headers))
-            except Missing as error:
-                if before is None:
+                page = self._page(url, query, deadline, page_rows)
+            except TooLarge:
+                if page_rows == 1:
                     raise
-                raise Defer(f"A page went missing behind others: {error}", MALFORMED_RETRY_S) from error
+                page_rows = max(1, page_rows // 10)
+                url, before = first, None
+                seen.clear()
+                continue
+            except Missing as error:
+                if seen:  # the table is there: it gave a page before
+                    raise Defer(f"A next page is not there. {error}", MALFORMED_RETRY_S) from error
+                raise
+            seen.add(url)
             rows = _rows(page)
             repeats = repeats + 1 if rows == before else 0
             if repeats >= MOST_REPEATS:
@@ -100,6 +112,11 @@ class WebApi:
             yield rows
             before = rows
             url = self._checked(page.get("@odata.nextLink"), seen)
+
+    def _page(self, url: str, query: Query, deadline: Deadline, page_rows: int) -> Row:
+        return _json_object(
+            self.api.get(url, deadline, {**query.headers, "Prefer": f"odata.maxpagesize={page_rows}"})
+        )
 
     def _checked(self, link: Any, seen: set[str]) -> str | None:
         if not link:

@@ -15,7 +15,7 @@ from support import NOON, ORIGIN, TENANT_ID, FakeClock, Script, api_with, fault,
 
 from shared.audit.feed import ActivityFeed
 from shared.dataverse.web_api import CHUNK_BYTES, Query, WebApi
-from shared.errors import AccessError, Defer
+from shared.errors import AccessError, Defer, TooLarge
 from shared.intervals import Interval
 from shared.net.api import StartAgain, clocks, read_fault, retry_after_s
 from shared.net.policy import ACTIVITY
@@ -142,6 +142,53 @@ def test_what_is_no_row_is_an_empty_row(clock: FakeClock) -> None:
     page = json_reply({"value": [5, None, [], "x", {"a": 1}]})
     rows = list(web_api(clock, page).rows(Query("flowsessions", ("x",)), soon(clock)))
     assert rows == [{}, {}, {}, {}, {"a": 1}]
+
+
+def test_a_page_that_is_too_long_is_asked_for_with_fewer_rows(clock: FakeClock) -> None:
+    asked: list[int] = []
+
+    def page(request: Request) -> Reply:
+        asked.append(int(request.headers["Prefer"].rpartition("=")[2]))
+        if asked[-1] > 50:
+            raise TooLarge("a page is longer than 67,108,864 bytes")
+        link = {"@odata.nextLink": f"{ORIGIN}/api/data/v9.2/flowsessions?$skiptoken=2"} if len(asked) < 4 else {}
+        return json_reply({"value": [{"a": len(asked)}], **link})
+
+    rows = list(web_api(clock, *[page] * 4).rows(Query("flowsessions", ("a",)), soon(clock)))
+    assert (asked, rows) == ([1000, 100, 10, 10], [{"a": 3}, {"a": 4}])
+
+
+def test_rows_come_again_where_a_later_page_is_too_long(clock: FakeClock) -> None:
+    """Whether a link counts on the length of its page is not documented."""
+    asked: list[tuple[str, str]] = []
+
+    def page(request: Request) -> Reply:
+        asked.append((request.url.rpartition("=")[2], request.headers["Prefer"].rpartition("=")[2]))
+        if asked[-1] == ("2", "1000"):
+            raise TooLarge("a page is longer than 67,108,864 bytes")
+        link = {"@odata.nextLink": f"{ORIGIN}/api/data/v9.2/flowsessions?$skiptoken=2"}
+        return json_reply({"value": [{"a": len(asked)}], **(link if asked[-1][0] != "2" else {})})
+
+    rows = list(web_api(clock, *[page] * 4).rows(Query("flowsessions", ("a",)), soon(clock)))
+    assert [size for _, size in asked] == ["1000", "1000", "100", "100"]
+    assert rows == [{"a": 1}, {"a": 3}, {"a": 4}]
+
+
+def test_a_row_that_is_too_long_alone_is_too_long(clock: FakeClock) -> None:
+    def page(_: Request) -> Reply:
+        raise TooLarge("a page is longer than 67,108,864 bytes")
+
+    with pytest.raises(TooLarge):
+        list(web_api(clock, *[page] * 4).rows(Query("flowsessions", ("a",)), soon(clock)))
+
+
+def test_a_next_page_that_is_not_there_is_no_table_that_is_missing(clock: FakeClock) -> None:
+    link = f"{ORIGIN}/api/data/v9.2/flowsessions?$skiptoken=2"
+    first = json_reply({"value": [{"a": 1}], "@odata.nextLink": link})
+    rows = web_api(clock, first, fault(404, "0x80060891", "gone")).rows(Query("flowsessions", ("a",)), soon(clock))
+    assert next(rows) == {"a": 1}
+    with pytest.raises(Defer, match="gone"):
+        next(rows)
 
 
 def test_a_page_that_comes_again_under_ever_new_links_comes_to_an_end(clock: FakeClock) -> None:
