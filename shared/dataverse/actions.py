@@ -35,12 +35,16 @@ ZERO, NO_NUMBER, MILLISECOND = (pa.scalar(number, WHOLE) for number in (0, None,
 
 @dataclass
 class LogSummary:
-    """What the run's own row says of its log; `last_failed_*` is the last action that failed."""
+    """What the run's own row says of its log; `last_failed_*` is the last action that failed.
+
+    An action inside error handling may have failed without the run, so it counts only if all that failed are such.
+    """
 
     action_count: int = 0
     failed_action_count: int = 0
     last_failed_seq: int | None = None
     last_failed_name: str | None = None
+    _is_handled: bool = True
 
     def add(self, records: Sequence[ActionRecord]) -> None:
         statuses = [record.status for record in records]
@@ -48,8 +52,12 @@ class LogSummary:
         failed = [at for at, status in enumerate(statuses) if status in of_failure] if of_failure else []
         if failed:
             self.failed_action_count += len(failed)
-            self.last_failed_seq = self.action_count + failed[-1]
-            self.last_failed_name = (records[failed[-1]].name or "")[:LONGEST_NAME] or None
+            unhandled = [at for at in failed if not records[at].inside_error_handling]
+            if unhandled or self._is_handled:
+                last = (unhandled or failed)[-1]
+                self._is_handled = not unhandled
+                self.last_failed_seq = self.action_count + last
+                self.last_failed_name = (records[last].name or "")[:LONGEST_NAME] or None
         self.action_count += len(records)
 
 

@@ -48,7 +48,7 @@ def nest(starts_ns: pa.Array, ends_ns: pa.Array) -> Nesting:
     parents, depths, leaves = array("i", [NOBODY]) * count, array("i", [0]) * count, bytearray(b"\1") * count
     for seq, parent, length_ns in _contained(_together(starts_ns, until_ns)):
         parents[seq], depths[seq], leaves[parent] = parent, depths[parent] + 1, 0
-        own_ns[parent] = max(0, own_ns[parent] - length_ns)
+        own_ns[parent] -= length_ns
     parent_seq = _column(pa.int32(), parents)
     own_ms = pc.divide(_column(pa.uint64(), own_ns), _A_MILLISECOND).cast(pa.int64())
     return Nesting(
@@ -62,18 +62,25 @@ def nest(starts_ns: pa.Array, ends_ns: pa.Array) -> Nesting:
 def _contained(spans: Iterable[Span]) -> Iterator[tuple[int, int, int]]:
     """Of spans, outer ones first, those in another: the position, that of the nearest such, and the length.
 
+    What an earlier span in the same container covers already is left out of the length.
+
     A span hides those before it that end earlier, or are its equals: whatever comes and is in one of them is in it
     too, more closely. So of the open ones each ends before the one outside it, and the last is the container.
     """
     open_: list[Span] = []
+    covered_until: list[int] = []  # of each open one
     for span in spans:
         start, end, seq = span
         while open_ and (open_[-1][1] <= start or open_[-1][1] < end or open_[-1][:2] == (start, end)):
             open_.pop()
+            covered_until.pop()
         if open_:
-            yield seq, open_[-1][2], end - start
+            until = covered_until[-1]
+            covered_until[-1] = max(end, until)
+            yield seq, open_[-1][2], max(end, until) - max(start, until)
         if end > start:
             open_.append(span)
+            covered_until.append(start)
 
 
 def _together(starts_ns: pa.Array, until_ns: pa.Array) -> Iterator[Span]:

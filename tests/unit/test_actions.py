@@ -166,6 +166,15 @@ def test_a_parent_is_the_nearest_of_all_containers(some: list[tuple[int, int]]) 
         assert nesting.parent_seq[seq] == (max(containers)[2] if containers else None)
 
 
+@given(st.lists(spans, max_size=12))
+def test_own_time_is_what_no_action_inside_covers(some: list[tuple[int, int]]) -> None:
+    nesting = nested([start * 10**6 for start, _ in some], [end * 10**6 for _, end in some])
+    for seq, (start, end) in enumerate(some):
+        inside = [span for span, parent in zip(some, nesting.parent_seq, strict=True) if parent == seq]
+        covered = {moment for first, last in inside for moment in range(first, last)}
+        assert nesting.self_ms[seq] == end - start - len(covered)
+
+
 @pytest.mark.parametrize("length", [1 << 40, 0])
 def test_many_actions_at_once_take_no_longer_than_others(length: int) -> None:
     """Each overlaps with all others; looking through all that are open would take hours."""
@@ -179,7 +188,18 @@ def test_the_last_failure_is_the_one_that_counts() -> None:
     summary = LogSummary()
     summary.add([ActionRecord(name="a", status="Failed"), ActionRecord(name="b", status="Succeeded")])
     summary.add([ActionRecord(name="c", status="failed"), ActionRecord(name="d", status=None)])
-    assert summary == LogSummary(4, 2, 2, "c")
+    assert (summary.action_count, summary.failed_action_count) == (4, 2)
+    assert (summary.last_failed_seq, summary.last_failed_name) == (2, "c")
+
+
+@pytest.mark.parametrize(("handled", "expected"), [("000", 2), ("001", 1), ("011", 0), ("111", 2), ("101", 1)])
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_a_handled_failure_counts_only_where_there_is_no_other(handled: str, expected: int, at_once: int) -> None:
+    records = [ActionRecord(status="Failed", inside_error_handling=flag == "1") for flag in handled]
+    summary = LogSummary()
+    for first in range(0, len(records), at_once):
+        summary.add(records[first : first + at_once])
+    assert (summary.last_failed_seq, summary.failed_action_count) == (expected, 3)
 
 
 def test_errors_in_both_forms() -> None:
