@@ -84,6 +84,7 @@ class Collector:
             Stop: the service refuses blobs to this identity; those that it gives are done.
         """
         self.server_time = server_time
+        self.tally.waiting = self.tally.waiting or 0
         threads = max(2, THREADS // len(self.app.settings.audit_content_types))
         with InvocationThreads(threads) as pool:
             for batch in _batches(self._fetch_all(pool, IN_FLIGHT_PER_THREAD * threads)):

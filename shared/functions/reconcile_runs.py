@@ -40,6 +40,7 @@ IDS_PER_QUERY = 25
 MOST_CONFIRMED = 20
 MOST_ASKED = 500
 STAGED_AGAIN = timedelta(days=2)
+STAGED_AT_ONCE = 1000
 WAITING_PLACE = "reconcile-waiting"
 MOST_AT_ONCE = 20_000
 """Unsettled runs that one invocation holds in memory and works on."""
@@ -63,6 +64,10 @@ def reconcile_runs(app: App, environment: Environment, deadline: Deadline, tally
     except AccessError as error:
         app.environments.note_problem(environment, str(error), app.clock.now())
         raise
+
+
+class _OutOfTimeError(Exception):
+    """A step leaves off; it begins again with the next run."""
 
 
 class _Reconciling:
@@ -89,6 +94,9 @@ class _Reconciling:
                 break
             try:
                 step()
+            except _OutOfTimeError:
+                self.tally.finished = False
+                break
             except (Throttled, Unreachable):
                 raise
             except (Defer, Skip) as error:
@@ -169,6 +177,7 @@ class _Reconciling:
         """Read runs by their ids and take them, some at a time."""
         taken: list[Session] = []
         for batch in batches(session_ids, IDS_PER_QUERY):
+            self._need_time()
             either = " or ".join(f"flowsessionid eq {session_id}" for session_id in batch)
             query = Query("flowsessions", self.profile.session_columns, either)
             taken.extend(self.intake.take(self.api.rows(query, self.deadline)))
@@ -209,13 +218,15 @@ class _Reconciling:
     def _compare(self, day: date) -> None:
         """Take what is missing or older here, mark what is gone there, and note both.
 
-        This side is read first: a run that a poll takes in between must not look as if it were gone.
+        This side is read first: a run that a poll takes in between must not look as if it were gone. What changed
+        last in days to come is not left to a poll.
         """
         here = self.app.register.stamps(self.id, day)
         there = self._source_ids(day)
         self.tally.rows_read += len(there)
         begin, end = self.cursor.history, self.cursor.read_until
-        seen = {run: modified for run, modified in there.items() if begin <= modified < end}
+        ahead = self.now + A_DAY
+        seen = {run: at for run, at in there.items() if begin <= at < end or at > ahead}
         self._take_late(day, [run for run, modified in seen.items() if _is_newer(modified, here.get(run))])
         self._taken(run for run in there if run in here and here[run].deleted_at_source_utc)
         gone = [run for run, known in here.items() if not known.deleted_at_source_utc and run not in there]
@@ -240,15 +251,20 @@ class _Reconciling:
         return [registered.session for registered in found.values()]
 
     def _take_late(self, day: date, session_ids: Sequence[str]) -> None:
-        """Say it first: once they are taken, nothing tells any more that they were late."""
+        """Say it first: once they are taken, nothing tells any more that they were late.
+
+        The one that names the gap is taken last: what a death leaves is the same gap, and is not told twice.
+        """
         if session_ids:
-            reason = f"{len(session_ids)} runs were not seen when they changed; they are taken now."
+            reason = (
+                f"{len(session_ids)} runs were not seen when they changed; those that make sense are taken now."
+            )
             self._note(day, TAKEN_LATE, _first(session_ids), reason)
-        self._taken(session_ids)
+        self._taken(sorted(session_ids, reverse=True))
 
     def _mark_gone(self, sessions: list[Session]) -> None:
         """Say and mark what the source no longer has; a row that is only kept from us is not gone."""
-        gone = self._confirmed(sessions)
+        gone = sorted(self._confirmed(sessions), key=lambda run: run.session_id, reverse=True)
         for day, runs in sorted(grouped(gone, lambda run: run.day).items()):
             reason = f"{len(runs)} runs are no longer at the source; they are kept here, and marked."
             self._note(day, DELETED_AT_SOURCE, _first([run.session_id for run in runs]), reason)
@@ -267,7 +283,9 @@ class _Reconciling:
             if len(found) == 1:
                 return sessions if found.pop() else []
         some = sample(sessions, min(len(sessions), MOST_ASKED))
-        return [run for run in some if self._is_gone(run)]
+        return [
+            run for run in takewhile(lambda _: self.deadline.remaining_s > RESERVE_S, some) if self._is_gone(run)
+        ]
 
     def _is_gone(self, session: Session) -> bool:
         try:
@@ -279,8 +297,14 @@ class _Reconciling:
     def _stage_again(self, day: date, here: dict[str, Stamps]) -> None:
         """What the register took of late: a crash may have come before it was staged."""
         since = self.app.clock.now() - STAGED_AGAIN
-        recent = [session_id for session_id, known in here.items() if known.ingested_utc > since]
-        stage_sessions(self.app, self._registered(day, recent))
+        recent = (session_id for session_id, known in here.items() if known.ingested_utc > since)
+        for batch in batches(recent, STAGED_AT_ONCE):
+            self._need_time()
+            stage_sessions(self.app, self._registered(day, batch))
+
+    def _need_time(self) -> None:
+        if self.deadline.remaining_s < RESERVE_S:
+            raise _OutOfTimeError
 
     def _note(self, day: date, kind: str, subject: str, reason: str) -> None:
         log.warning("%s, %s: %s", self.environment.name, day, reason)
@@ -306,7 +330,7 @@ def _is_awaited(run: Session, now: datetime) -> bool:
 
 
 def _first(session_ids: Sequence[str]) -> str:
-    return f"{len(session_ids)} runs, first {min(session_ids)}"
+    return f"runs from {min(session_ids)} on"
 
 
 def _is_newer(modified: datetime, known: Stamps | None) -> bool:

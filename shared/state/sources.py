@@ -66,6 +66,8 @@ class Sources:
         known = _faring(place)
         if faring.clock_ahead_s is None:  # the service gave no answer with its time
             faring = replace(faring, clock_ahead_s=known.clock_ahead_s)
+        if faring.waiting is None:  # it did not get as far as counting
+            faring = replace(faring, waiting=known.waiting, waiting_utc=known.waiting_utc)
         off_utc = (known.clock_off_utc or now) if faring.clock_is_off else None
         values = {**asdict(faring), "first_utc": known.first_utc or now, "clock_off_utc": off_utc}
         if trouble is None:

@@ -49,7 +49,7 @@ def test_a_run_that_no_poll_saw_is_taken_and_told(account: str) -> None:
         assert set(polled(stage)) == {run_id(1)}
         assert set(reconciled(stage)) == {run_id(1), run_id(2)}
         (gap,) = stage.app.journal.gaps()
-        assert (gap.kind, gap.subject) == (TAKEN_LATE, f"1 runs, first {run_id(2)}")
+        assert (gap.kind, gap.subject) == (TAKEN_LATE, f"runs from {run_id(2)} on")
         assert gap.from_utc <= LONG_AGO < gap.to_utc
         reconciled(stage)
         assert kinds(stage) == [TAKEN_LATE]
@@ -230,6 +230,63 @@ def test_a_deadline_ends_the_comparison_and_it_goes_on_the_next_day(
         assert record.status == "unfinished"
         monkeypatch.undo()
         assert reconciled(stage)[run_id(1)]["deleted_at_source_utc"]
+
+
+def test_a_step_leaves_off_in_time(account: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each answer takes ten seconds, and forty runs are to be taken by ones."""
+    monkeypatch.setattr(reconcile_runs, "IDS_PER_QUERY", 1)
+    runs = [
+        states(at, (ANCHOR + timedelta(hours=1), LONG_AGO, 5, SUCCEEDED), created=LONG_AGO) for at in range(40)
+    ]
+    with on_stage(with_runs(bare_world(), *runs), account) as stage:
+        polled(stage)
+        stage.clock.advance(hours=2)
+        polled(stage)
+        began = stage.clock.now()
+        stage.transport.after = lambda request: stage.clock.advance(seconds=20 * ("$batch" in request.url))
+        taken: list[int] = []
+        for _ in range(4):
+            begin = stage.clock.now()
+            stage.run("reconcile")
+            assert stage.clock.now() - begin < timedelta(seconds=600)
+            taken.append(sum(1 for _ in stage.app.register.day(environment_id(stage), LONG_AGO.date())))
+        stage.transport.after = lambda _: None
+        assert 0 < taken[0] < 40
+        assert taken[-1] == 40
+        assert stage.clock.now() > began + timedelta(seconds=600)
+        assert kinds(stage) == [TAKEN_LATE]
+
+
+def environment_id(stage: Stage) -> str:
+    return stage.tenant.world.environments[0].environment_id.lower()
+
+
+def test_a_run_that_changed_in_days_to_come_is_taken(account: str) -> None:
+    run = states(1, (ANCHOR - timedelta(hours=1), ANCHOR + timedelta(days=30), 5, SUCCEEDED), created=LONG_AGO)
+    with on_stage(with_runs(bare_world(), run), account) as stage:
+        assert not polled(stage)
+        for _ in range(2):
+            assert set(reconciled(stage)) == {run_id(1)}
+            stage.clock.advance(days=1)
+        assert kinds(stage) == [TAKEN_LATE]
+
+
+def test_what_was_counted_stays_where_the_deadline_comes_before_counting(
+    account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def waiting(stage: Stage) -> list[int | None]:
+        (environment,) = stage.app.settings.environments
+        found = stage.app.sources.all()
+        return [one.waiting for one in found if (one.function, one.source) == ("reconcile", environment.name)]
+
+    with on_stage(with_runs(bare_world(), a_run(1)), account) as stage:
+        stage.run("poll_flow_sessions")
+        stage.clock.advance(hours=8)
+        stage.run("reconcile")
+        assert waiting(stage) == [1]
+        monkeypatch.setattr(reconcile_runs, "RESERVE_S", 10_000)
+        stage.run("reconcile")
+        assert waiting(stage) == [1]
 
 
 def test_a_day_that_cannot_be_listed_keeps_no_other_step_waiting(account: str) -> None:
