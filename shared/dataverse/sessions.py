@@ -210,6 +210,7 @@ def read_session(row: Row, environment_id: str, upns: Mapping[str, str], now: da
     context = _context(row.get("context"))
     began = started or created
     user_id = _lower(row.get("_ownerid_value"))
+    cloud_run_id = _text(row.get("parentcloudflowrunsequenceid")) or _cloud_run_id(context)
     return Session(
         session_id=session_id,
         environment_id=environment_id,
@@ -220,9 +221,9 @@ def read_session(row: Row, environment_id: str, upns: Mapping[str, str], now: da
         user_id=upns.get(user_id, user_id) if user_id else None,
         parent_session_id=_lower(row.get("_parentdesktopflowrunid_value") or row.get("parentdesktopflowrunguid")),
         cloud_flow_id=_cloud_flow_id(row, context),
-        cloud_run_id=_text(row.get("parentcloudflowrunsequenceid")) or _cloud_run_id(context),
+        cloud_run_id=cloud_run_id,
         correlation_id=_lower(row.get("correlationid")),
-        run_mode=_choice(RUN_MODES, row.get("runmode")) or _run_mode(context),
+        run_mode=_choice(RUN_MODES, row.get("runmode")) or _run_mode(context, cloud_run_id),
         trigger_type=_choice(TRIGGER_TYPES, row.get("triggertype")),
         is_test=None if row.get("subcategory") is None else row["subcategory"] == TEST_SUBCATEGORY,
         status_code=0 if code is None else code,
@@ -259,8 +260,8 @@ def succeed(known: Session | None, newer: Session, now: datetime) -> Session | N
     its versions start again from below, but its clock does not.
     A state that was known already keeps its `ingested_utc`; a new one gets a greater one, whatever the clock
     says, so that `ingested_utc` alone orders the states of a run. What is known of the action log stays,
-    unless the row names another file now, or the run was opened again: then its log is awaited again. A machine
-    that is known stays when it is deleted at the source.
+    unless the row names another file now, or the run was opened again: then its log is awaited again. Only a
+    failed run has an action that made it fail. A machine that is known stays when it is deleted at the source.
     A run that was marked as deleted and is met again has come back.
     """
     if known is None:
@@ -274,6 +275,8 @@ def succeed(known: Session | None, newer: Session, now: datetime) -> Session | N
         log |= {"log_status": None, "log_failing_utc": None}
     elif not known.is_finished or newer.log_file_id not in (None, known.log_file_id):
         log |= {"log_status": LogStatus.PENDING, "log_failing_utc": None}
+    if newer.outcome != Outcome.FAILED:
+        log |= {"failed_action_seq": None, "failed_action_name": None}
     ingested = max(now, known.ingested_utc + MILLISECOND)
     kept = {name: getattr(newer, name) or getattr(known, name) for name in LINKS_TO_MACHINES}
     kept |= {**log, "user_id": _owner(known, newer), "deleted_at_source_utc": None, "ingested_utc": ingested}
@@ -326,12 +329,15 @@ def _context(value: Any) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", document) if isinstance(document, dict) else {}
 
 
-def _run_mode(context: Mapping[str, Any]) -> str | None:
-    """From `context.attendedMode`, which knows `Attended`, `Unattended` and `Local attended`."""
+def _run_mode(context: Mapping[str, Any], cloud_run_id: str | None) -> str | None:
+    """From `context.attendedMode`, which knows `Attended`, `Unattended` and `Local attended`.
+
+    Where it says nothing, a run that a cloud flow started is of either of the first two.
+    """
     mode = context.get("attendedMode")
     if mode in ("Attended", "Unattended"):
         return cast("str", mode)
-    return "Local" if context else None
+    return "Local" if context and (mode or not cloud_run_id) else None
 
 
 def _cloud_flow_id(row: Row, context: Mapping[str, Any]) -> str | None:

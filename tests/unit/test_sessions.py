@@ -147,13 +147,25 @@ def test_localised_labels_are_not_looked_at() -> None:
         ('{"attendedMode":"Attended"}', "Attended"),
         ('{"attendedMode":"Unattended"}', "Unattended"),
         ('{"attendedMode":"Local attended"}', "Local"),
-        ('{"attendedMode":null}', "Local"),
+        ('{"attendedMode":null}', None),
         ("no JSON", None),
         (None, None),
     ],
 )
 def test_the_run_mode_falls_back_to_the_context(context: str | None, mode: str | None) -> None:
     assert session(runmode=None, context=context).run_mode == mode
+
+
+def test_a_run_that_nothing_else_is_known_of_is_a_local_one() -> None:
+    told = session(runmode=None, context='{"hostName":"PC"}', parentcloudflowrunsequenceid=None)
+    assert told.run_mode == "Local"
+
+
+def test_only_a_failed_run_has_an_action_that_made_it_fail() -> None:
+    known = amended(session(statuscode=8), NOW, log_status="loaded", failed_action_seq=2, failed_action_name="A")
+    newer = succeed(known, session(statuscode=7, versionnumber=9_000_000), NOW)
+    assert newer
+    assert (newer.log_status, newer.failed_action_seq, newer.failed_action_name) == ("loaded", None, None)
 
 
 def test_a_parent_that_is_a_desktop_flow_is_no_cloud_flow() -> None:
