@@ -83,7 +83,7 @@ class _Reconciling:
         self.now = self.api.clocks(deadline).now
         place = app.checkpoints.load(CURSOR, self.id).values
         self.cursor = read_cursor(place, app.settings.history_start or self.now - DEFAULT_HISTORY)
-        self.forbidden_since = app.clock.now().date() - A_DAY * FORBIDDEN_DAYS
+        self.forbidden_since = _begin(app.clock.now().date() - A_DAY * FORBIDDEN_DAYS)
 
     def run(self) -> None:
         """Go through the steps; one that fails for itself ends none of the others, and is told behind them."""
@@ -159,14 +159,13 @@ class _Reconciling:
 
     def _tell_given_up(self) -> None:
         """Logs that have been refused for so long are not asked for any more: say so, once a day of runs."""
-        for back in range(1, TOLD_DAYS + 1):
-            day = self.forbidden_since - A_DAY * back
-            if number := self.app.register.forbidden(self.id, day):
-                reason = (
-                    f"{number} action logs have been refused for {FORBIDDEN_DAYS} days and are not asked for any "
-                    "more. When they no longer are, set LOGS_REPLAY to this day."
-                )
-                self._note(day, GIVEN_UP, day.isoformat(), reason)
+        since = self.forbidden_since - A_DAY * TOLD_DAYS
+        for day, number in sorted(self.app.register.forbidden(self.id, since, self.forbidden_since).items()):
+            reason = (
+                f"{number} action logs have been refused for {FORBIDDEN_DAYS} days and are not asked for any "
+                "more. When they no longer are, set LOGS_REPLAY to this day."
+            )
+            self._note(day, GIVEN_UP, day.isoformat(), reason)
 
     def _ask_for_runs(self, open_runs: list[Session]) -> None:
         """Read runs again that have been open for long: one that ended and was missed shows now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime
@@ -23,7 +24,7 @@ FORBIDDEN = f"log_status eq '{LogStatus.FORBIDDEN.value}'"
 UNSETTLED = " or ".join(
     [
         f"log_status eq '{LogStatus.PENDING.value}'",
-        f"({FORBIDDEN} and PartitionKey ge @since )",
+        f"({FORBIDDEN} and ingested_utc ge @since )",
         *(f"outcome eq '{outcome.value}'" for outcome in sorted(UNFINISHED)),
     ]
 )
@@ -73,22 +74,24 @@ class Register:
         return map(_registered, self._table.partition(partition_of(environment_id, day)))
 
     def unsettled(
-        self, environment_id: str, forbidden_since: date, behind: tuple[date, str] | None = None
+        self, environment_id: str, forbidden_since: datetime, behind: tuple[date, str] | None = None
     ) -> Iterator[Session]:
         """The runs of an environment that are open, or whose log is awaited, in the order of their days and ids.
 
-        Of the forbidden logs those of runs since a day; of all of them only what comes behind one run.
+        Of the forbidden logs those that were refused since then; of all of them only what comes behind one run.
         """
-        bounds = _range_of(environment_id) | {"since": partition_of(environment_id, forbidden_since), "run": ""}
+        bounds: dict[str, Any] = {**_range_of(environment_id), "since": forbidden_since, "run": ""}
         if behind is not None:
             bounds |= {"first": partition_of(environment_id, behind[0]), "run": behind[1]}
         for entity in self._table.query(f"{IN_ENVIRONMENT} and {FURTHER} and ({UNSETTLED})", bounds):
             yield _registered(entity).session
 
-    def forbidden(self, environment_id: str, day: date) -> int:
-        """The number of runs of a day whose logs are refused."""
-        where = {"day": partition_of(environment_id, day)}
-        return sum(1 for _ in self._table.query(f"PartitionKey eq @day and {FORBIDDEN}", where, ()))
+    def forbidden(self, environment_id: str, since: datetime, before: datetime) -> Counter[date]:
+        """The number of runs whose logs were refused in a span of time and still are, by the runs' day."""
+        bounds = {**_range_of(environment_id), "since": since, "before": before}
+        where = f"{IN_ENVIRONMENT} and {FORBIDDEN} and ingested_utc ge @since and ingested_utc lt @before"
+        found = self._table.query(where, bounds, ())
+        return Counter(parse_day(entity.partition.removeprefix(f"{environment_id}_")) for entity in found)
 
     def stamps(self, environment_id: str, day: date) -> dict[str, Stamps]:
         """All registered runs of a day by id, with the times that tell what may have to be done about each."""

@@ -77,9 +77,11 @@ def test_messages_that_wait_for_later_take_no_room(account: str) -> None:
         assert queues.room(Queue.ADDITIONAL_CONTEXT, 50) == 18
 
 
-def test_a_log_that_stays_refused_is_given_up_and_told(account: str) -> None:
-    run = a_run(1, ANCHOR - timedelta(hours=1), a_log(log_of(), ANCHOR))
-    with on_stage(with_runs(bare_world(), run), account) as stage:
+@pytest.mark.parametrize("age", [timedelta(hours=1), timedelta(days=70)], ids=["new", "old"])
+def test_a_log_that_stays_refused_is_given_up_and_told(account: str, age: timedelta) -> None:
+    run = a_run(1, ANCHOR - age, a_log(log_of(), ANCHOR - age))
+    history = (ANCHOR - timedelta(days=71)).date().isoformat()
+    with on_stage(with_runs(bare_world(), run), account, HISTORY_START=history) as stage:
         stage.tenant.faults.add(REFUSED)
         stage.run("poll_flow_sessions")
         stage.decode()
