@@ -39,7 +39,8 @@ class MergeRule:
     """`order` are the columns that rank rows of one identity: an instant, and text that decides between equals.
 
     `renewed` is the instant that decides among rows of the same rank: the latest stays. `caseless` is the column
-    of the identity whose letters do not matter.
+    of the identity whose letters do not matter. `filled` is the column that is empty only in a row that stands
+    for an empty set.
     """
 
     identity: tuple[str, ...]
@@ -47,6 +48,7 @@ class MergeRule:
     order: tuple[str, ...] = ()
     renewed: str | None = None
     caseless: str | None = None
+    filled: str | None = None
 
 
 def _newest(table: Table) -> MergeRule:
@@ -56,7 +58,7 @@ def _newest(table: Table) -> MergeRule:
 RULES: Mapping[str, MergeRule] = MappingProxyType(
     {
         FACT_FLOW_SESSION.name: MergeRule(FACT_FLOW_SESSION.key, Keep.GREATEST, ("ingested_utc",)),
-        FACT_FLOW_ACTION.name: MergeRule(("session_id",), Keep.LAST_SET),
+        FACT_FLOW_ACTION.name: MergeRule(("session_id",), Keep.LAST_SET, filled="seq"),
         FACT_AUDIT_EVENT.name: MergeRule(
             FACT_AUDIT_EVENT.key,
             Keep.LEAST,
@@ -106,7 +108,7 @@ def merge(rule: MergeRule, published: Published, staged: Sequence[pa.Table]) -> 
     """
     new = _without_repeats(rule, staged)
     new = _without(new, _identities(rule, new), _losers(rule, new, published))
-    return Merged(rule, new, pc.unique(_identities(rule, new))) if new.num_rows else None
+    return Merged(rule, _filled(rule, new), pc.unique(_identities(rule, new))) if new.num_rows else None
 
 
 def together(rule: MergeRule, staged: Sequence[pa.Table]) -> pa.Table:
@@ -175,6 +177,12 @@ def _without(rows: pa.Table, identities: pa.Array, left_out: pa.Array) -> pa.Tab
         return rows
     found = pc.is_in(identities, value_set=left_out)
     return rows.filter(pc.invert(found)) if pc.any(found).as_py() else rows
+
+
+def _filled(rule: MergeRule, rows: pa.Table) -> pa.Table:
+    if rule.filled is None or not rows.column(rule.filled).null_count:
+        return rows
+    return rows.filter(pc.is_valid(rows.column(rule.filled)))
 
 
 def _losers(rule: MergeRule, new: pa.Table, published: Published) -> pa.Array:

@@ -198,3 +198,13 @@ def test_other_blobs_are_left_alone(name: str) -> None:
 def test_a_message_that_names_nothing_to_publish(body: str) -> None:
     with pytest.raises(Unreadable):
         read_destination(body)
+
+
+def test_an_empty_set_takes_the_place_of_a_full_one() -> None:
+    rule = RULES[FACT_FLOW_ACTION.name]
+    full = rows_of(FACT_FLOW_ACTION, [{"session_id": "a", "seq": 0}, {"session_id": "b", "seq": 0}])
+    empty = rows_of(FACT_FLOW_ACTION, [{"session_id": "a"}])
+    merged = merge(rule, lambda _: [full], [empty])
+    assert merged
+    assert merged.new.num_rows == 0
+    assert merged.remaining(full).column("session_id").to_pylist() == ["b"]
