@@ -11,6 +11,8 @@ from shared.clock import Clock, Deadline, SystemClock
 from shared.settings import Environment, Settings
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from shared.audit.feed import ActivityFeed
     from shared.audit.graph import AuditSearch
     from shared.dataverse.profile import Profile
@@ -198,13 +200,13 @@ class App:
                 self._user_names[environment] = UserNames(self.web_api(environment))
             return self._user_names[environment]
 
-    def profile(self, environment: Environment, deadline: Deadline) -> Profile:
+    def profile(self, environment: Environment, deadline: Deadline, newer_than: datetime | None = None) -> Profile:
         """What an environment is: as learnt within the last day, else asked for now and remembered."""
         from shared.dataverse.profile import read_profile
 
         now = self.clock.now()
         profile = self.environments.fresh(environment, now)
-        if profile is None:
+        if profile is None or (newer_than and profile.checked_utc < newer_than):
             known = self.environments.known(environment)
             profile = read_profile(self.web_api(environment), environment.name, now, deadline, known)
             self.environments.save(environment, profile)

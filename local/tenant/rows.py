@@ -153,7 +153,7 @@ def session_row(session: Session, state: SessionState, now: datetime) -> Row:
         **resolved(state.values),
     }
     if session.file_at(now):
-        row["additionalcontext"] = file_id(session)
+        row["additionalcontext"] = row.get("additionalcontext") or file_id(session)
         row["additionalcontext_name"] = LOG_FILE_NAME
     return row
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import date
+from datetime import date, datetime
+from typing import Any
 
 import msgspec
 
@@ -19,8 +20,8 @@ class LogRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     """`url` is the environment's origin; `day` the UTC date on which the runs were created.
 
     With `recheck`, logs in the table `flowlogs` that were read soon after the run are compared once more; with
-    `again`, logs that were decoded before are decoded once more. `redriven` counts how often the request has been
-    put back after it failed too often.
+    `again`, logs that were decoded before are decoded once more. `looked_utc` is when they were first looked for
+    and not there. `redriven` counts how often the request has been put back after it failed too often.
     """
 
     url: str
@@ -29,13 +30,14 @@ class LogRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     session_ids: tuple[str, ...]
     recheck: bool = False
     again: bool = False
+    looked_utc: datetime | None = None
     redriven: int = 0
 
     def body(self) -> str:
         return msgspec.json.encode(self).decode()
 
-    def only(self, session_ids: Iterable[str], *, recheck: bool = False) -> LogRequest:
-        return msgspec.structs.replace(self, session_ids=tuple(session_ids), recheck=recheck)
+    def only(self, session_ids: Iterable[str], **changes: Any) -> LogRequest:
+        return msgspec.structs.replace(self, session_ids=tuple(session_ids), **changes)
 
 
 def read_request(body: str) -> LogRequest:

@@ -27,6 +27,7 @@ LONGEST_SIZE = 19  # digits
 MOST_REPEATS = 100
 MALFORMED_RETRY_S = 60.0
 NO_SUCH_ROW = "0x80040217"
+NO_RANGES = "0x80090017"
 CODE = re.compile(r"0x[0-9a-f]{8}", re.IGNORECASE)
 FIRST_BYTE = re.compile(r"bytes ([0-9]{1,18})-")
 HEADERS = {
@@ -138,7 +139,8 @@ class WebApi:
         """The bytes of a file column, in chunks; none where the file is empty.
 
         Asks for ranges of 4 MiB; an environment whose key is managed by the customer ignores ranges and
-        sends the whole file. Source: Power Apps docs, "Use file column data".
+        sends the whole file, or refuses them and is asked for all of it. Source: Power Apps docs, "Use file column
+        data".
 
         Raises:
             Missing: no such row, or no such file (Dataverse answers 204 or 404).
@@ -168,7 +170,9 @@ class WebApi:
         except Missing as error:
             if at:
                 raise Defer(f"A part went missing behind others: {error}", MALFORMED_RETRY_S) from error
-            raise genuine(error) from error
+            if error.code.lower() != NO_RANGES:
+                raise genuine(error) from error
+            reply = self.api.get(url, deadline, HEADERS, LONGEST_FILE_BYTES)
         if reply.headers.get("content-type", "").startswith("text/html"):
             raise Defer(f"{path}: a web page came instead of the file.", MALFORMED_RETRY_S)
         if at and reply.status != HTTPStatus.PARTIAL_CONTENT:

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from datetime import timedelta
-from typing import IO
-
-import pyarrow as pa
+from typing import IO, Any
 
 from shared.app import App
 from shared.clock import Deadline
-from shared.dataverse.action_log import ActionRecord, read_actions
 from shared.dataverse.actions import ActionTable
 from shared.dataverse.flow_logs import FlowLog, read_flow_log
 from shared.dataverse.log_messages import LogRequest, read_request
-from shared.dataverse.log_settings import FAILING, GRACE, SETTLE, SURE, V1, V2, LogSettings
+from shared.dataverse.log_settings import BOTH, FAILING, GRACE, SETTLE, SURE, V1, V2, LogSettings
 from shared.dataverse.sessions import AWAITED, LogStatus, Session
 from shared.dataverse.values import ValueRules
 from shared.dataverse.web_api import NO_SUCH_ROW, genuine
 from shared.errors import (
     AccessError,
     Defer,
-    FlowtrailError,
     Missing,
     Throttled,
     TooLarge,
@@ -32,7 +27,8 @@ from shared.errors import (
 )
 from shared.functions.copies import ROWS, copy_name, keep_copy
 from shared.functions.intake import stage_sessions
-from shared.functions.log_outcomes import Group, LogGaps, summary_of
+from shared.functions.log_outcomes import Group, LogGaps, is_overtaken, summary_of
+from shared.functions.log_reading import table_of, table_of_file
 from shared.publishing.staging import Destination, spool
 from shared.schema import FACT_FLOW_ACTION
 from shared.settings import Environment
@@ -47,11 +43,7 @@ SHORTEST_DELAY_S = 30.0
 LONGEST_DELAY_S = 4 * 3600.0
 MOST_FAILING = 3
 """More logs in one message of which none can be had: then it is the environment that does not answer."""
-MOST_ACTIONS = 1_000_000
-WINDOW_BYTES = 1024 * 1024
 MOST_ROWS_HELD = 20_000
-PASSING = (FlowtrailError, OSError, MemoryError)
-"""What says nothing about the log itself."""
 
 
 def run(app: App, body: str, _dequeue_count: int) -> None:
@@ -79,8 +71,8 @@ def is_wanted(session: Session, request: LogRequest) -> bool:
 
 
 def is_due(session: Session, request: LogRequest) -> bool:
-    """Whether rows of the table that were read early are to be read once more: late ones are there by now."""
-    return request.recheck and session.log_version == V2 and session.log_status == LogStatus.LOADED
+    """Whether the table is to be read once more: rows that came late are there by now."""
+    return request.recheck and session.log_status == LogStatus.LOADED
 
 
 class _Decoding:
@@ -96,10 +88,12 @@ class _Decoding:
         self.logs = known.logs if known else LogSettings()
         settings = app.settings
         self.rules = ValueRules(settings.action_values, settings.redact_names, settings.max_value_chars)
+        self.looked_utc = request.looked_utc or app.clock.now()
         self.gaps = LogGaps(app, environment)
         self.known: dict[str, Registered] = {}
         self.group = Group()
         self.later: list[Session] = []
+        self.denied: list[Session] = []
         self.young: list[Session] = []
         self.failing: list[tuple[Session, float]] = []
 
@@ -117,7 +111,7 @@ class _Decoding:
                 log.info("The action logs of %s wait %.0f s: %s", self.environment.name, wait.after_s, wait)
                 self._put_back(waiting[at:], max(SHORTEST_DELAY_S, wait.after_s))
                 break
-            if self.group.rows >= MOST_ROWS_HELD:
+            if self.group.actions >= MOST_ROWS_HELD:
                 self._flush()
         self._flush()
         self._put_back_pending()
@@ -174,9 +168,11 @@ class _Decoding:
     def _one(self, session: Session) -> None:
         """Take the log from the first place that has it.
 
-        A refusal where the settings let nothing be written is no news; one where a log may lie is.
+        A refusal where the settings let a log be written is told at once; elsewhere only where else it would be
+        absent, for it may have been written before they were changed.
         """
         refused: AccessError | None = None
+        denied: AccessError | None = None
         is_gone = False
         for generation in self._generations(session):
             try:
@@ -185,6 +181,7 @@ class _Decoding:
             except Missing as error:
                 is_gone = error.code.lower() == NO_SUCH_ROW
             except AccessError as error:
+                denied = error
                 if self.logs.expects(generation, session):
                     refused = error
         if session.log_status == LogStatus.UNREADABLE and self._from_raw(session):
@@ -192,13 +189,15 @@ class _Decoding:
         if session.log_status not in AWAITED:
             return  # loaded, and gone since: it stays loaded
         if refused is None:
-            self._missing(session, is_gone=is_gone and self._is_gone(session))
+            self._missing(session, denied, is_gone=is_gone and self._is_gone(session))
         else:
             self._refused(session, refused)
 
     def _generations(self, session: Session) -> tuple[str, ...]:
         """Where to look; for a log that is kept already only where it came from: another place may hold less."""
         generations = self.logs.generations(session)
+        if is_due(session, self.request):
+            return tuple(generation for generation in generations if generation == V2)
         if session.log_status != LogStatus.LOADED:
             return generations
         return tuple(generation for generation in generations if generation == session.log_version)
@@ -209,7 +208,7 @@ class _Decoding:
         self.group.add(session, log_status=LogStatus.FORBIDDEN)
         self.gaps.of_day(session, "action logs refused", str(error))
         if self._age(session) <= GRACE:
-            self.later.append(session)
+            self.denied.append(session)
 
     def _found(self, generation: str, session: Session) -> bool:
         return self._from_file(session) if generation == V1 else self._from_table(session)
@@ -224,7 +223,13 @@ class _Decoding:
             with spool() as file:
                 try:
                     file.writelines(self.api.file(path, self.deadline))
-                    self._decode(session, file)
+                    self._loaded(session, table_of_file(session, self.rules, file), V1)
+                    if (
+                        self.logs.version == BOTH
+                        and self._age(session) < SURE
+                        and V2 in self._generations(session)
+                    ):
+                        self.young.append(session)  # its rows may yet come, and hold more
                 except TooLarge as error:
                     self._unusable(session, LogStatus.TOO_LARGE, V1, str(error), None)
                 except Unreadable as error:
@@ -240,15 +245,8 @@ class _Decoding:
             if self.app.storage.blobs.copy_into(Container.RAW, copy_name(session), file) is None:
                 return False
             with suppress(Unreadable):  # it stays what it was
-                self._decode(session, file)
+                self._loaded(session, table_of_file(session, self.rules, file), V1)
         return True
-
-    def _decode(self, session: Session, file: IO[bytes]) -> None:
-        try:
-            table = self._table(session, read_actions(_windows(file)))
-        except Unreadable:
-            table = self._table(session, read_actions(_windows(file), repair=True))
-        self._loaded(session, table, V1)
 
     def _from_table(self, session: Session) -> bool:
         """The second generation: rows of `flowlogs`. They come one by one, so a young run's are waited for."""
@@ -257,10 +255,11 @@ class _Decoding:
             return True
         try:
             with closing(self._rows(session)) as rows:
-                if len(rows) > self._taken(session):
-                    self._loaded(session, self._table(session, rows.batches()), V2)
+                has_more = len(rows) > self._taken(session)
+                if has_more:
+                    self._loaded(session, table_of(session, self.rules, rows.batches()), V2)
                     self._note_unreadable(session, rows)
-                if rows and self._age(session) < SURE:
+                if rows and self._age(session) < (GRACE if has_more else SURE):
                     self.young.append(session)
                 return bool(rows)
         except TooLarge as error:
@@ -278,24 +277,6 @@ class _Decoding:
     def _taken(self, session: Session) -> int:
         """How many actions of the run's log are kept already, where it is being compared once more."""
         return session.action_count or 0 if is_due(session, self.request) else 0
-
-    def _table(self, session: Session, batches: Iterable[Sequence[ActionRecord]]) -> ActionTable:
-        """The rows of a log.
-
-        Raises:
-            Unreadable: also where something in it breaks the decoder itself; trying again would change nothing.
-        """
-        table = ActionTable(session, self.rules)
-        try:
-            table.extend(_bounded(batches))
-            table.finish()
-        except BaseException as error:
-            table.close()
-            if isinstance(error, PASSING) or not isinstance(error, Exception):
-                raise
-            log.exception("The action log of run %s breaks the decoder; please report it", session.session_id)
-            raise Unreadable(f"the log breaks the decoder: {type(error).__name__}") from error
-        return table
 
     def _loaded(self, session: Session, table: ActionTable, version: str) -> None:
         if self.request.again and table.summary.action_count < (session.action_count or 0):
@@ -321,7 +302,7 @@ class _Decoding:
             return False
         return False
 
-    def _missing(self, session: Session, *, is_gone: bool) -> None:
+    def _missing(self, session: Session, denied: AccessError | None, *, is_gone: bool) -> None:
         """There is no log: yet, because of the settings, or at all.
 
         The file of a run arrives about a second after the row; a wait that grows with the run's age gives it a
@@ -337,15 +318,28 @@ class _Decoding:
             self.group.add(session, log_status=LogStatus.ABSENT)
         elif session.log_file_id and age > GRACE:
             raise Defer("the run's row names a file, and there is none.", SHORTEST_DELAY_S)
-        elif not self.logs.expects_any(session) and age >= SETTLE:
+        elif age >= SETTLE and self._lets_none_be_written(session):
             self.group.add(session, log_status=LogStatus.DISABLED)
         elif age <= GRACE:
             self.later.append(session)
+        elif denied is not None:
+            self._refused(session, denied)
         else:
-            if self.logs.expired(session, age):
+            if self.logs.expired(session, self.looked_utc - session.modified_utc):
                 reason = f"The environment keeps action logs for {self.logs.ttl_minutes} minutes only."
                 self.gaps.of_day(session, "action logs expired", reason)
             self.group.add(session, log_status=LogStatus.ABSENT)
+
+    def _lets_none_be_written(self, session: Session) -> bool:
+        """Whether the settings let no log be written; those from before the run ended are asked for anew."""
+        if self.logs.expects_any(session):
+            return False
+        try:
+            profile = self.app.profile(self.environment, self.deadline, newer_than=session.modified_utc)
+        except (AccessError, Missing):
+            return False
+        self.logs = profile.logs
+        return not self.logs.expects_any(session)
 
     def _note_unreadable(self, session: Session, rows: FlowLog) -> None:
         if rows.unreadable:
@@ -369,7 +363,7 @@ class _Decoding:
                 self.gaps.of_run(session, "action log partly unreadable", reason)
             return
         if file is not None:
-            reason += keep_copy(self.app, session, file)
+            reason += keep_copy(self.app, session, file, if_absent=self.request.again)
         self.gaps.of_run(session, f"action log {status.value}", reason)
         self.group.add(session, log_status=status, log_version=version)
 
@@ -396,20 +390,31 @@ class _Decoding:
         try:
             if group.tables:
                 destination = Destination(FACT_FLOW_ACTION, self.request.day)
-                self.app.staging.put(destination, _rows(group.tables), group.holds())
+                self.app.staging.put(destination, group.rows(), group.holds())
         finally:
             for table in group.tables:
                 table.close()
         noting = group.noting(self.app.clock.now)
         kept = self.app.register.update(group.sessions, noting, known=self.known)
         stage_sessions(self.app, kept)
+        self._put_back_overtaken(group, kept)
+
+    def _put_back_overtaken(self, group: Group, kept: list[Session]) -> None:
+        """Runs that came to a newer state meanwhile: its log may have been staged already, and must come last."""
+        asked_for = {session.session_id: session for session in group.sessions}
+        overtaken = [
+            state for state in kept if state.is_finished and is_overtaken(asked_for[state.session_id], state)
+        ]
+        if overtaken and group.tables:
+            self._put_back(overtaken, SHORTEST_DELAY_S, again=True)
 
     def _put_back_pending(self) -> None:
-        """Ask again later for the logs that are not there yet."""
-        if self.later:
-            age = min(map(self._age, self.later))
-            delay_s = max(SHORTEST_DELAY_S, age.total_seconds(), (SETTLE - age).total_seconds())
-            self._put_back(self.later, min(delay_s, LONGEST_DELAY_S))
+        """Ask again later for the logs that are not there yet, and for those that are refused."""
+        for sessions, looked_utc in ((self.later, self.looked_utc), (self.denied, self.request.looked_utc)):
+            if sessions:
+                age = min(map(self._age, sessions))
+                delay_s = max(SHORTEST_DELAY_S, age.total_seconds(), (SETTLE - age).total_seconds())
+                self._put_back(sessions, min(delay_s, LONGEST_DELAY_S), looked_utc=looked_utc)
 
     def _put_back_failing(self) -> None:
         for session, delay_s in self.failing:
@@ -419,32 +424,11 @@ class _Decoding:
         """Look once more, when it is sure that no row of the table is still on its way."""
         young, self.young = self.young, []
         if young:
-            delay_s = (SURE - min(map(self._age, young))).total_seconds()
+            age = min(map(self._age, young))
+            delay_s = (SURE - age if age < SURE else SURE).total_seconds()
             self._put_back(young, max(SHORTEST_DELAY_S, delay_s), recheck=True)
 
-    def _put_back(self, sessions: list[Session], delay_s: float, *, recheck: bool = False) -> None:
-        """Give runs back to the queue; a second look that could not be taken stays one."""
-        ids = (session.session_id for session in sessions)
-        request = self.request.only(ids, recheck=recheck or self.request.recheck)
+    def _put_back(self, sessions: list[Session], delay_s: float, **changes: Any) -> None:
+        """Give runs back to the queue; what is not changed of the request stays."""
+        request = self.request.only((session.session_id for session in sessions), **changes)
         self.app.storage.queues.send(Queue.ADDITIONAL_CONTEXT, request.body(), delay_s)
-
-
-def _rows(tables: list[ActionTable]) -> Iterator[pa.Table]:
-    for table in tables:
-        yield from table.rows()
-
-
-def _bounded(batches: Iterable[Sequence[ActionRecord]]) -> Iterator[Sequence[ActionRecord]]:
-    """The same batches; a file within its bytes may still hold more actions than memory holds times of."""
-    actions = 0
-    for records in batches:
-        actions += len(records)
-        if actions > MOST_ACTIONS:
-            raise TooLarge(f"the log has more than {MOST_ACTIONS:,} actions")
-        yield records
-
-
-def _windows(file: IO[bytes]) -> Iterator[bytes]:
-    file.seek(0)
-    while window := file.read(WINDOW_BYTES):
-        yield window

@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
+
 from shared.app import App
 from shared.dataverse.actions import ActionTable, LogSummary
 from shared.dataverse.sessions import Outcome, Session, amended
+from shared.publishing.parquet import rows_of
+from shared.schema import FACT_FLOW_ACTION
 from shared.settings import Environment
 from shared.state.journal import Gap
 
@@ -23,8 +27,20 @@ class Group:
     sessions: list[Session] = field(default_factory=list[Session])
 
     @property
-    def rows(self) -> int:
+    def actions(self) -> int:
         return sum(table.summary.action_count for table in self.tables)
+
+    def rows(self) -> Iterator[pa.Table]:
+        """The rows of the logs; one that is empty and was not before is a row without an action."""
+        for table in self.tables:
+            yield from table.rows()
+        emptied = [
+            {"session_id": session.session_id, "created_utc": session.created_utc}
+            for session in self.sessions
+            if session.action_count and self.outcomes[session.session_id].get("action_count") == 0
+        ]
+        if emptied:
+            yield rows_of(FACT_FLOW_ACTION, emptied)
 
     def add(self, session: Session, **outcome: Any) -> None:
         """Note an outcome; whatever it is, but for a failure, the log no longer fails."""

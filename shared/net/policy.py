@@ -80,10 +80,13 @@ DATAVERSE = Policy(
         "0x80072322": Rule(Act.THROTTLE),
         "0x80072326": Rule(Act.THROTTLE),
         "0x80040217": Rule(Act.SKIP),
+        "0x80090017": Rule(Act.SKIP),
     },
     by_status={416: Rule(Act.ACCEPT)},
 )
-"""Sources: Power Apps docs, "Service protection API limits" and "Compose HTTP requests and handle errors"."""
+"""Sources: Power Apps docs, "Service protection API limits", "Compose HTTP requests and handle errors", and, for
+the file that can't be had in parts (0x80090017), "Use file column data".
+"""
 
 REPORT = Rule(Act.STOP, "The request is malformed; please report it.")
 CHECK_TENANT = Rule(Act.STOP, "TENANT_ID is not the tenant that the app's identity belongs to.")

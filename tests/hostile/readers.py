@@ -18,7 +18,7 @@ from shared.dataverse.actions import ActionTable
 from shared.dataverse.sessions import read_session
 from shared.dataverse.values import ValueRules
 from shared.errors import Unreadable
-from shared.functions.decode_additional_context import _bounded  # pyright: ignore[reportPrivateUsage]
+from shared.functions.log_reading import _bounded  # pyright: ignore[reportPrivateUsage]
 from shared.publishing.arrow_file import write_arrow
 from shared.publishing.parquet import rows_of
 from shared.schema import FACT_AUDIT_EVENT, FACT_FLOW_ACTION

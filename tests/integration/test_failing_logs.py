@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import time
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 import pytest
+from azure.core.pipeline.transport import HttpRequest
 
 from integration.stage import ANCHOR, Stage, a_log, a_run, bare_world, on_stage, run_id, with_runs
 from integration.test_action_logs import log_of, played
 from integration.test_flow_logs import flow_log_row, logged, world_of
-from local.tenant import Fault
+from local.tenant import Fault, Session
 from shared.dataverse.log_messages import read_request
 from shared.dataverse.log_settings import FAILING
 from shared.functions import decode_additional_context
 from shared.state.journal import HARMLESS
-from shared.state.names import Queue
+from shared.state.names import Container, Queue
 
 LOGS = Queue.ADDITIONAL_CONTEXT
 OLD = ANCHOR - timedelta(days=2)
@@ -121,10 +124,7 @@ def test_a_log_that_fails_for_a_week_is_given_up_and_a_replay_brings_it(account:
         a_day_later(stage)
         assert not stage.messages(LOGS)
         stage.tenant.faults.clear()
-        stage.environ["LOGS_REPLAY"] = (ANCHOR - timedelta(hours=1)).date().isoformat()
-        stage.app = stage.new_app()
-        stage.run("poll_flow_sessions")
-        stage.decode()
+        replay(stage)
         assert statuses(stage) == ["loaded"]
 
 
@@ -169,3 +169,73 @@ def test_a_run_that_is_deleted_before_its_log_came_is_told(account: str) -> None
         (gap,) = stage.app.journal.gaps()
         assert (gap.kind, gap.subject) == ("action logs deleted at the source", OLD.date().isoformat())
         assert gap.kind not in HARMLESS
+
+
+@pytest.mark.parametrize("status", [400, 500, 501])
+def test_a_file_that_can_t_be_had_in_parts_is_fetched_whole(account: str, status: int) -> None:
+    refusal = json.dumps({"error": {"code": "0x80090017", "message": "Chunking is not supported."}}).encode()
+    with on_stage(with_runs(bare_world(), a_run(1, file=a_log(log_of()))), account) as stage:
+        stage.tenant.faults.add(Fault("dataverse", path_contains=file_of(1), status=status, body=refusal))
+        assert played(stage)[run_id(1)]["log_status"] == "loaded"
+
+
+def test_a_replay_keeps_the_copy_of_a_log_that_can_t_be_read(account: str) -> None:
+    with on_stage(with_runs(bare_world(), a_run(1, file=a_log(b"damaged"))), account) as stage:
+        played(stage)
+        (name,) = stage.raw("unreadable/")
+        stage.tenant.faults.add(Fault("dataverse", path_contains=file_of(1), times=2, status=200, body=b"{}"))
+        replay(stage)
+        assert stage.app.storage.blobs.get(Container.RAW, name) == b"damaged"
+
+
+def replay(stage: Stage) -> None:
+    stage.environ["LOGS_REPLAY"] = (ANCHOR - timedelta(hours=1)).date().isoformat()
+    stage.app = stage.new_app()
+    stage.run("poll_flow_sessions")
+    stage.decode()
+
+
+def finished_anew(run: Session, content: bytes) -> Session:
+    """The run with another file; the row names it."""
+    (state,) = run.states
+    assert not callable(state.values)
+    later = ANCHOR + timedelta(minutes=1)
+    values = {**state.values, "additionalcontext": "another"}
+    return replace(run, states=(state, replace(state, visible_at=later, modified_at=later, version_number=9000,
+                                               values=values)), file=a_log(content))  # fmt: skip
+
+
+@pytest.mark.parametrize("grain", ["day", "hour"])
+def test_a_log_that_is_replaced_by_an_empty_one_leaves_no_actions(account: str, grain: str) -> None:
+    runs = [a_run(number, file=a_log(log_of())) for number in (1, 2)]
+    with on_stage(with_runs(bare_world(), *runs), account, PUBLISH_GRAIN=grain) as stage:
+        played(stage)
+        stage.tenant.world = with_runs(bare_world(), finished_anew(runs[0], b'{"actions":[]}'), runs[1])
+        stage.clock.advance(minutes=5)
+        assert played(stage)[run_id(1)]["action_count"] == 0
+        assert {action["session_id"] for action in stage.rows("fact_flow_action")} == {run_id(2)}
+
+
+def test_a_worker_that_is_overtaken_does_not_have_the_last_word(account: str) -> None:
+    run = a_run(1, file=a_log(log_of(2)))
+    with on_stage(with_runs(bare_world(), run), account) as stage:
+        stage.run("poll_flow_sessions")
+        ((body, _),) = stage.messages(LOGS)
+        other = stage.new_app()
+
+        def overtaken(request: HttpRequest) -> None:
+            if request.method == "PUT" and "/staging/fact_flow_action" in request.url:
+                stage.transport.before = lambda _: None
+                stage.tenant.world = with_runs(bare_world(), finished_anew(run, log_of(5)))
+                stage.clock.advance(minutes=5)
+                importlib.import_module("shared.functions.poll_flow_sessions").run(other)
+                ((newer, _),) = stage.messages(LOGS)
+                importlib.import_module("shared.functions.decode_additional_context").run(other, newer, 1)
+
+        stage.transport.before = overtaken
+        stage.run("decode_additional_context", body, 1)
+        time.sleep(1.1)  # staged files are ordered by whole seconds
+        stage.decode()
+        stage.publish()
+        assert stage.by_id()[run_id(1)]["action_count"] == 5
+        assert len(stage.rows("fact_flow_action")) == 5

@@ -246,6 +246,60 @@ def test_a_log_that_the_service_threw_away_is_said_once_a_day(account: str) -> N
         assert (gap.kind, "1440 minutes" in gap.reason) == ("action logs expired", True)
 
 
+def test_a_log_that_was_looked_for_in_time_has_not_expired(account: str) -> None:
+    with on_stage(world_of(a_run(1), flowlogsttlinminutes=1440), account) as stage:
+        assert played(stage)[run_id(1)]["log_status"] == "pending"
+        stage.clock.advance(hours=25)
+        stage.decode()
+        stage.publish()
+        assert stage.by_id()[run_id(1)]["log_status"] == "absent"
+        assert not list(stage.app.journal.gaps())
+
+
+def test_rows_that_come_after_hours_are_looked_at_twice(account: str) -> None:
+    rows = [
+        flow_log_row(number, at=ANCHOR + timedelta(minutes=minutes)) for number, minutes in ((0, 170), (1, 190))
+    ]
+    with on_stage(world_of(logged(a_run(1), *rows)), account) as stage:
+        assert played(stage)[run_id(1)]["log_status"] == "pending"
+        stage.clock.advance(hours=3)
+        stage.decode()
+        stage.clock.advance(hours=1)
+        stage.decode()
+        stage.publish()
+        assert stage.by_id()[run_id(1)]["action_count"] == 2
+        stage.decode()
+        assert stage.decode() == 0
+
+
+def test_rows_that_come_after_the_file_win_where_both_are_written(account: str) -> None:
+    ended = ANCHOR - timedelta(minutes=5)
+    rows = [flow_log_row(number, at=ANCHOR + timedelta(minutes=6)) for number in range(5)]
+    run = logged(a_run(1, ended, a_log(log_of(2), ended)), *rows)
+    with on_stage(world_of(run, version=BOTH), account) as stage:
+        assert played(stage)[run_id(1)]["log_version"] == "v1"
+        stage.clock.advance(hours=1)
+        stage.decode()
+        stage.publish()
+        row = stage.by_id()[run_id(1)]
+        assert (row["log_version"], row["action_count"]) == ("v2", 5)
+        assert len(actions_of(stage)) == 5
+
+
+def test_settings_from_before_a_run_do_not_make_its_log_disabled(account: str) -> None:
+    with on_stage(world_of(status=DISABLED), account) as stage:
+        stage.run("poll_flow_sessions")
+        stage.clock.advance(hours=2)
+        ended = stage.clock.at - timedelta(minutes=10)
+        run = logged(a_run(1, ended), flow_log_row(0, at=stage.clock.at + timedelta(minutes=4)))
+        stage.tenant.world = world_of(run, status=ENABLED)
+        assert played(stage)[run_id(1)]["log_status"] == "pending"
+        stage.clock.advance(minutes=15)
+        stage.decode()
+        stage.publish()
+        assert stage.by_id()[run_id(1)]["log_status"] == "loaded"
+
+
 def test_a_log_of_too_many_actions_is_said(account: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flow_logs, "MOST_ACTIONS", 2)
     run = logged(a_run(1), *(flow_log_row(number) for number in range(3)))
@@ -263,6 +317,14 @@ def test_a_refused_table_is_forbidden_where_a_log_may_lie_in_it(account: str, ve
     with on_stage(world, account) as stage:
         rows = played(stage)
         assert [rows[run_id(number)]["log_status"] for number in (1, 2)] == [expected, "loaded"]
+
+
+def test_an_old_log_may_lie_in_a_table_that_is_no_longer_written_and_is_refused(account: str) -> None:
+    world = world_of(a_run(1, ANCHOR - timedelta(days=2)), version=V1)
+    access = Access(missing_privileges=frozenset({"prvReadflowlog"}))
+    with on_stage(replace(world, environments=(replace(world.environments[0], access=access),)), account) as stage:
+        assert played(stage)[run_id(1)]["log_status"] == "forbidden"
+        assert [gap.kind for gap in stage.app.journal.gaps()] == ["action logs refused"]
 
 
 def test_an_environment_without_the_table(account: str) -> None:
