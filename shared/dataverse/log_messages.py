@@ -20,8 +20,9 @@ class LogRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     """`url` is the environment's origin; `day` the UTC date on which the runs were created.
 
     With `recheck`, logs in the table `flowlogs` that were read soon after the run are compared once more; with
-    `again`, logs that were decoded before are decoded once more. `looked_utc` is when they were first looked for
-    and not there. `redriven` counts how often the request has been put back after it failed too often.
+    `again`, logs that were decoded before are decoded once more. A log that is `slow` took longer than many have
+    together. `looked_utc` is when the logs were first looked for and not there. `redriven` counts how often the
+    request has been put back after it failed too often.
     """
 
     url: str
@@ -30,6 +31,7 @@ class LogRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     session_ids: tuple[str, ...]
     recheck: bool = False
     again: bool = False
+    slow: bool = False
     looked_utc: datetime | None = None
     redriven: int = 0
 

@@ -38,11 +38,11 @@ from shared.state.register import Registered
 log = logging.getLogger("flowtrail")
 
 DEADLINE_S = 240.0
+SLOW_DEADLINE_S = 780.0  # functionTimeout in host.json is a little more
 RESERVE_S = 40.0
 SHORTEST_DELAY_S = 30.0
 LONGEST_DELAY_S = 4 * 3600.0
-MOST_FAILING = 3
-"""More logs in one message of which none can be had: then it is the environment that does not answer."""
+MOST_FAILING = 3  # logs of one message; where more of them fail, it is the environment
 MOST_ROWS_HELD = 20_000
 
 
@@ -58,7 +58,8 @@ def run(app: App, body: str, _dequeue_count: int) -> None:
             "%d action logs of %s are left: it is no longer configured", len(request.session_ids), request.url
         )
         return
-    _Decoding(app, environment, request, app.deadline(DEADLINE_S)).run()
+    deadline = app.deadline(SLOW_DEADLINE_S if request.slow else DEADLINE_S)
+    _Decoding(app, environment, request, deadline).run()
 
 
 def _environment(app: App, request: LogRequest) -> Environment | None:
@@ -133,10 +134,15 @@ class _Decoding:
         """
         try:
             self._one(session)
-        except (Throttled, Unreachable):
+        except Throttled:
             raise
         except Defer as error:
-            self._fails(session, error)
+            if self.deadline.remaining_s < SHORTEST_DELAY_S:
+                self._takes_long(session)
+            elif isinstance(error, Unreachable):
+                raise
+            else:
+                self._fails(session, error)
         except Exception:
             if len(self.request.session_ids) == 1:
                 raise
@@ -145,6 +151,15 @@ class _Decoding:
         else:
             if session.log_failing_utc and session.session_id not in self.group.outcomes:
                 self.group.add(session)
+
+    def _takes_long(self, session: Session) -> None:
+        """A log that all the time was not enough for: it gets as much as there can be, alone."""
+        if not self.request.slow:
+            log.warning("The action log of run %s takes long; it is read again alone", session.session_id)
+            self._put_back([session], SHORTEST_DELAY_S, slow=True)
+            return
+        reason = f"It could not be read within {SLOW_DEADLINE_S:.0f} s."
+        self._unusable(session, LogStatus.TOO_LARGE, session.log_version, reason, None)
 
     def _fails(self, session: Session, error: Defer) -> None:
         """An answer that says nothing about the log: it is asked for again alone, after days no more.

@@ -15,9 +15,11 @@ from integration.stage import ANCHOR, Stage, a_log, a_run, bare_world, on_stage,
 from integration.test_action_logs import log_of, played
 from integration.test_flow_logs import flow_log_row, logged, world_of
 from local.tenant import Fault, Session
+from shared.dataverse import flow_logs
 from shared.dataverse.log_messages import read_request
 from shared.dataverse.log_settings import FAILING
 from shared.functions import decode_additional_context
+from shared.net.transport import Reply, Request
 from shared.state.journal import HARMLESS
 from shared.state.names import Container, Queue
 
@@ -239,3 +241,33 @@ def test_a_worker_that_is_overtaken_does_not_have_the_last_word(account: str) ->
         stage.publish()
         assert stage.by_id()[run_id(1)]["action_count"] == 5
         assert len(stage.rows("fact_flow_action")) == 5
+
+
+@pytest.mark.parametrize(("page_s", "expected"), [(1, "loaded"), (30, "too_large")])
+def test_a_log_that_takes_long_gets_more_time_alone(
+    account: str, monkeypatch: pytest.MonkeyPatch, page_s: int, expected: str
+) -> None:
+    monkeypatch.setattr(flow_logs, "PAGE_ROWS", 1)
+    slow = logged(a_run(1), *(flow_log_row(number) for number in range(300)))
+    with on_stage(world_of(slow, logged(a_run(2), flow_log_row(0, run=2))), account) as stage:
+        stage.run("poll_flow_sessions")
+        transport = stage.app.transport
+
+        def late(request: Request) -> Reply:
+            if f"{run_id(1)})/{TABLE}" in request.url:
+                stage.clock.advance(seconds=page_s)
+            return transport(request)
+
+        stage.app.transport = late
+        stage.app._web_apis.clear()
+        stage.decode()
+        bodies = [body for body, _ in stage.messages(LOGS)]
+        assert [(read_request(body).session_ids, read_request(body).slow) for body in bodies] == [
+            ((run_id(1),), True),
+            ((run_id(2),), False),
+        ]
+        assert 0 not in stage.transport.delays_s
+        for body in bodies:
+            stage.run("decode_additional_context", body, 1)
+        assert statuses(stage) == [expected, "loaded"]
+        assert [gap.kind for gap in stage.app.journal.gaps()] == ["action log too_large"] * (expected != "loaded")
