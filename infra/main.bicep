@@ -116,12 +116,12 @@ param publishGrain string = 'day'
 @maxValue(100)
 param healthMissedTicks int = 3
 
-@description('HEALTH_ENVIRONMENT_HOURS: hours that the runs of an environment may be behind.')
+@description('HEALTH_ENVIRONMENT_HOURS: hours that the runs of an environment may be late.')
 @minValue(1)
 @maxValue(168)
 param healthEnvironmentHours int = 2
 
-@description('HEALTH_AUDIT_HOURS: hours that the audit feed, or a content blob in it, may be behind.')
+@description('HEALTH_AUDIT_HOURS: hours that the audit feed, or a content blob in it, may be late.')
 @minValue(1)
 @maxValue(144)
 param healthAuditHours int = 4

@@ -10,6 +10,8 @@ from shared.settings import Schedules
 from shared.state.names import Queue
 
 SLACK = timedelta(minutes=15)
+REACH = timedelta(minutes=6)
+"""How far before a tick that may end which it has done: rows settle for half a minute, and clocks differ."""
 TIMERS = {
     "poll_flow_sessions": "flow_sessions",
     "poll_audit_content": "audit_content",
@@ -25,6 +27,11 @@ QUEUE_FUNCTIONS = {"decode_additional_context": Queue.ADDITIONAL_CONTEXT, "publi
 
 def schedule_of(timer: str, schedules: Schedules) -> str:
     return getattr(schedules, TIMERS[timer])
+
+
+def overdue(schedule: str, since: datetime, now: datetime) -> timedelta:
+    """How long ago the tick was that should have gone on from there; less than nothing while it is to come."""
+    return now - read_schedule(schedule).next_after(since + REACH)
 
 
 def is_late(schedule: str, last: datetime, now: datetime, missed_ticks: int) -> bool:

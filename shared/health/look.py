@@ -15,7 +15,7 @@ from shared.dataverse.cursor import CURSOR as SESSIONS_CURSOR
 from shared.dataverse.cursor import read_cursor
 from shared.health.codes import Code
 from shared.health.facts import FunctionHealth, Health, QueueHealth, SourceHealth, Unpublished
-from shared.health.lateness import FEEDS, QUEUE_FUNCTIONS, TIMERS, is_late, schedule_of
+from shared.health.lateness import FEEDS, QUEUE_FUNCTIONS, TIMERS, is_late, overdue, schedule_of
 from shared.health.reasons import Seen, reasons
 from shared.health.words import hours
 from shared.limits import HealthLimits
@@ -154,13 +154,14 @@ class _Look:
     def _source(self, name: str, kind: str, until: datetime | None) -> SourceHealth:
         """A source that was never read is behind since the app first met it."""
         first = self._first_seen(FEEDS[kind], name)
+        schedule = schedule_of(FEEDS[kind], self.app.settings.schedules)
         return SourceHealth(
             name=name,
             kind=kind,
             read_until_utc=until,
             first_utc=first,
-            lag_s=_age_s(self.now, until or first),
-            late_s=_age_s(self.now, max(until or first, first)),
+            lag_s=_seconds(self.now - (until or first)),
+            late_s=_seconds(overdue(schedule, max(until or first, first), self.now)),
         )
 
     def _first_seen(self, function: str, source: str) -> datetime:
@@ -175,8 +176,8 @@ class _Look:
         return Unpublished(days=len(folders), oldest_utc=min((item.modified_utc for item in items), default=None))
 
 
-def _age_s(now: datetime, then: datetime) -> int:
-    return round((now - then).total_seconds())
+def _seconds(length: timedelta) -> int:
+    return round(length.total_seconds())
 
 
 def _last_run(beat: Mapping[str, Any]) -> datetime | None:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from shared.batches import grouped
 from shared.health.codes import Code
 from shared.health.facts import FunctionHealth, Health, QueueHealth, Reason, SourceHealth
-from shared.health.lateness import FEEDS, QUEUE_FUNCTIONS, TIMERS, is_late, schedule_of
+from shared.health.lateness import FEEDS, QUEUE_FUNCTIONS, TIMERS, is_late, overdue, schedule_of
 from shared.health.words import count, hours, schedule_in_words, span, when
 from shared.settings import Settings
 from shared.state.journal import REFUSES, SUBSCRIPTION_DISABLED, Gap
@@ -254,7 +254,8 @@ def _backlogs(health: Health, seen: Seen) -> Iterator[Reason]:
         if queue.poison:
             yield _poison(queue)
     staged = health.unpublished
-    if staged.oldest_utc and health.at_utc - staged.oldest_utc > limit:
+    publishes = schedule_of("publish", seen.settings.schedules)
+    if staged.oldest_utc and overdue(publishes, staged.oldest_utc, health.at_utc) > limit:
         yield Reason(
             code=Code.UNPUBLISHED,
             where="publish_day",
