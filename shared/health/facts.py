@@ -45,8 +45,8 @@ class SourceHealth:
     `first_utc` at the earliest, when the app first met the source: a first load is behind by months, and not late.
     A `problem` keeps data from being read, since `problem_utc`; a `remark` tells of settings that keep it from
     being there. `waiting` are content blobs still to be fetched, or action logs that have been awaited for long,
-    the oldest since `waiting_utc`. `clock_ahead_s` is how far the app's clock is ahead of the source's. A feed that
-    has shown nothing new for longer than any is quiet has done so since `silent_utc`.
+    the oldest since `waiting_utc`. `clock_ahead_s` is how far the app's clock is ahead of the source's. A feed
+    that has shown nothing new for longer than any is quiet has done so since `silent_utc`.
     """
 
     name: str
