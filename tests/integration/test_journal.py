@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -59,6 +60,21 @@ def test_of_very_many_gaps_of_a_day_the_first_page_is_read(account: str) -> None
         asked.clear()
         assert len(view(stage.app).gaps) == 2 * MOST_NOTICED
         assert len([url for url in asked if "gap-" in unquote(url)]) == 2 + 3
+
+
+def test_a_death_keeps_no_gap_from_being_told(account: str, caplog: pytest.LogCaptureFixture) -> None:
+    def die(request: Any) -> None:
+        if "/gaps" in request.url and request.method in {"PUT", "PATCH"}:
+            raise KeyboardInterrupt
+
+    with on_stage(bare_world(), account) as stage:
+        stage.transport.before = die
+        with pytest.raises(KeyboardInterrupt):
+            note(stage, "this one")
+        assert "this one" in caplog.text
+        stage.transport.before = lambda _: None
+        note(stage, "this one")
+        assert [gap.subject for gap in stage.app.journal.gaps()] == ["this one"]
 
 
 @contextmanager
