@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import IO
 
 import pyarrow as pa
@@ -31,7 +31,12 @@ def write_arrow(table: Table, parts: Iterable[pa.Table], file: IO[bytes]) -> int
     return rows
 
 
-def read_arrow(table: Table, source: bytes | IO[bytes]) -> pa.Table:
-    """All rows, with the exact types of the schema; a column that an older file lacks is empty."""
+def read_arrow(table: Table, source: bytes | IO[bytes], if_large: Callable[[], object] = lambda: None) -> pa.Table:
+    """All rows, with the exact types of the schema; a column that an older file lacks is empty.
+
+    `if_large` is called before the rows of a file of several parts are read: its size tells little of theirs.
+    """
     with pa.ipc.open_file(source, options=HOW_TO_READ) as file:
+        if file.num_record_batches > 1:
+            if_large()
         return conformed(arrow_schema(table), file.read_all(), None)

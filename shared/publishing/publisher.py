@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
@@ -26,6 +25,7 @@ from shared.state.names import Container
 MOST_STAGED_BYTES = 128 * 1024 * 1024  # in memory; a staged file is compressed
 LEAST_TABLE_BYTES = 40 * 1024  # what describes its columns takes memory of its own: 80 KiB, measured of runs
 LARGE_BYTES = 2 * 1024 * 1024  # of staged files
+LARGE_TABLES_BYTES = 32 * 1024 * 1024  # of what they hold
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ class Publisher:
 
         Members that the rows refer to are staged first, the files are written next, what is derived from them is
         marked, and only then the staged rows are given up, so that a crash in between repeats all of it.
+        What takes much memory is done one after another: a derived day is made from all of its runs.
 
         Raises:
             Conflict: somebody else is publishing it, or changed a file meanwhile. All that was read may be out of
@@ -82,20 +83,17 @@ class Publisher:
             if not items:
                 return Publication(files_written=moved)
             work = self._derive if destination.table.name in DERIVED else self._merge
-            with self._turn(destination, items, lease):
-                done = work(destination, items, lease)
+            with self.turns.at_need(lease) as take_turn:
+                if destination.table.name in DERIVED or sum(item.size for item in items) > LARGE_BYTES:
+                    take_turn()
+                done = work(destination, items, lease, take_turn)
             self.staging.discard(done.items, in_order=done.in_order)
             return replace(done.publication, files_written=moved + done.publication.files_written)
 
-    def _turn(
-        self, destination: Destination, items: Sequence[BlobItem], lease: Lease
-    ) -> AbstractContextManager[None]:
-        """What takes much memory is done one after another: a derived day is made from all of its runs."""
-        is_large = destination.table.name in DERIVED or sum(item.size for item in items) > LARGE_BYTES
-        return self.turns.one(lease) if is_large else nullcontext()
-
-    def _merge(self, destination: Destination, items: Sequence[BlobItem], lease: Lease) -> _Done:
-        staged = self._read_staged(destination, items)
+    def _merge(
+        self, destination: Destination, items: Sequence[BlobItem], lease: Lease, take_turn: Callable[[], None]
+    ) -> _Done:
+        staged = self._read_staged(destination, items, take_turn)
         tables = self.forgotten.applied(destination.table, staged.tables)
         members = stage_unknown_members(self.blobs, self.staging, destination.table, tables)
         reached = self.derivations.note_runs(destination, tables)
@@ -109,19 +107,25 @@ class Publisher:
         )
         return _Done(publication, staged.items, in_order=staged.repeated)
 
-    def _read_staged(self, destination: Destination, items: Sequence[BlobItem]) -> _Staged:
+    def _read_staged(
+        self, destination: Destination, items: Sequence[BlobItem], take_turn: Callable[[], None]
+    ) -> _Staged:
         """The first staged files, as many as memory holds: each further round writes a day's file anew.
 
+        Files of little size can hold much: what repeats itself is small until it is read.
         Many small tables would cost more at every further step than putting them together costs here.
         """
         table, tables, sets = destination.table, list[pa.Table](), SetsSeen(RULES[destination.table.name])
         files = rows = 0
-        for held in gathered(self.staging.read(destination, items), _size_in_memory):
+        for held in gathered(self.staging.read(destination, items, take_turn), _size_in_memory):
             united = together(sets.rule, held)
             sets.add(held, united)
             tables.append(encoded(table, united.combine_chunks() if len(held) > 1 else united))
             files, rows = files + len(held), rows + sum(part.num_rows for part in held)
-            if sum(part.nbytes for part in tables) >= MOST_STAGED_BYTES:
+            size = sum(part.nbytes for part in tables)
+            if size >= LARGE_TABLES_BYTES:
+                take_turn()
+            if size >= MOST_STAGED_BYTES:
                 break
         return _Staged(items[:files], rows, tables, sets.repeated)
 
@@ -136,7 +140,13 @@ class Publisher:
             self.blobs.delete_unless_changed(Container.POWERBI, item)
         return self.layout.move(destination, lease)
 
-    def _derive(self, destination: Destination, marks: Sequence[BlobItem], _lease: Lease) -> _Done:
+    def _derive(
+        self,
+        destination: Destination,
+        marks: Sequence[BlobItem],
+        _lease: Lease,
+        _take_turn: Callable[[], None],
+    ) -> _Done:
         """Make the files anew from what they are made from, and write those that come out different.
 
         Their ETags are taken first: of two publishers, one that began earlier can't undo what the other one made

@@ -9,7 +9,7 @@ import hashlib
 import io
 import re
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import accumulate, chain
@@ -81,8 +81,15 @@ class Staging:
         mine = (item for item in items if destination_of(item.name, STAGED) == destination)
         return sorted(mine, key=lambda item: (item.modified_utc, item.name))
 
-    def read(self, destination: Destination, items: Sequence[BlobItem]) -> Iterator[pa.Table]:
+    def read(
+        self,
+        destination: Destination,
+        items: Sequence[BlobItem],
+        if_large: Callable[[], object] = lambda: None,
+    ) -> Iterator[pa.Table]:
         """The rows of staged files, one table for each; some files are fetched ahead.
+
+        `if_large` is called before a file is read that takes much memory.
 
         Raises:
             Conflict: somebody else has published and deleted one.
@@ -92,7 +99,7 @@ class Staging:
             for batch in _fetched_at_once(items):
                 fetched = chain.from_iterable(pool.map(self._contents, batches(batch, HANDLED_BY_ONE)))
                 for item, content in zip(batch, fetched, strict=True):
-                    yield _rows(destination.table, item.name, content)
+                    yield _rows(destination.table, item.name, content, if_large)
 
     def _contents(self, items: Sequence[BlobItem]) -> list[bytes | IO[bytes]]:
         return [self._content(item) for item in items]
@@ -151,10 +158,10 @@ def _fetched_at_once(items: Sequence[BlobItem]) -> Iterator[Sequence[BlobItem]]:
         items = items[len(batch) :]
 
 
-def _rows(table: Table, name: str, content: bytes | IO[bytes]) -> pa.Table:
+def _rows(table: Table, name: str, content: bytes | IO[bytes], if_large: Callable[[], object]) -> pa.Table:
     try:
         if name.endswith(ARROW):
-            return read_arrow(table, content)
+            return read_arrow(table, content, if_large)
         return read_rows(table, io.BytesIO(content) if isinstance(content, bytes) else content)
     except MemoryError:  # which Arrow's is, too: it says nothing about the file
         raise

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
 import pyarrow as pa
@@ -40,6 +40,20 @@ class Turns:
         finally:
             pa.default_memory_pool().release_unused()
             self._lock.release()
+
+    @contextmanager
+    def at_need(self, lease: Renewable) -> Generator[Callable[[], None]]:
+        """The same for who learns on the way how large it is: what is given takes the turn, the first time."""
+        is_taken = False
+        with ExitStack() as turn:
+
+            def take() -> None:
+                nonlocal is_taken
+                if not is_taken:
+                    turn.enter_context(self.one(lease))
+                    is_taken = True
+
+            yield take
 
     def _wait(self, lease: Renewable) -> None:
         for _ in range(round(self._longest_wait_s / self._look_s)):

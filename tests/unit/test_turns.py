@@ -88,6 +88,19 @@ def test_who_loses_the_lease_waits_no_longer() -> None:
         pytest.fail("two have the turn")
 
 
+def test_a_day_that_is_small_only_while_it_is_staged_waits_as_well(tmp_path: Path) -> None:
+    app, turns = app_over(tmp_path, "day"), Turns(longest_wait_s=MOMENT_S, look_s=MOMENT_S)
+    publisher, place = replace(app.publisher, turns=turns), Destination(FACT_FLOW_ACTION, DAYS[0])
+    row = {"session_id": "a", "inputs": "the same " * 100_000}
+    log = [rows_of(FACT_FLOW_ACTION, [{**row, "seq": 10 * part + n} for n in range(10)]) for part in range(3)]
+    app.staging.put(place, log, ["a log of several parts"])
+    (item,) = app.staging.waiting_for(place)
+    assert item.size < LARGE_BYTES
+    with turns.one(Lease()), pytest.raises(Conflict, match="take longer"):
+        publisher.publish(place)
+    assert publisher.publish(place).rows_new == 30
+
+
 def test_large_days_and_derived_ones_wait_and_small_ones_do_not(tmp_path: Path) -> None:
     """What waits too long stays staged."""
     app, turns = app_over(tmp_path, "day"), Turns(longest_wait_s=MOMENT_S, look_s=MOMENT_S)
