@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from shared.batches import batches, grouped
-from shared.dataverse.sessions import Session
+from shared.dataverse.sessions import AWAITED, LogStatus, Session
 from shared.errors import Unreadable
 from shared.setting_values import GUID
 
@@ -55,6 +55,16 @@ def read_request(body: str) -> LogRequest:
     if not all(GUID.fullmatch(session_id) for session_id in request.session_ids):
         raise Unreadable("This message names runs by something else than their ids.")
     return request
+
+
+def is_wanted(session: Session, request: LogRequest) -> bool:
+    """Whether a message has something to do for a run; it may have lain long, and the log come another way."""
+    return request.again or session.log_status in AWAITED or is_due(session, request)
+
+
+def is_due(session: Session, request: LogRequest) -> bool:
+    """Whether the table is to be read once more: rows that came late are there by now."""
+    return request.recheck and session.log_status == LogStatus.LOADED
 
 
 def requests_for(url: str, sessions: Iterable[Session], *, again: bool = False) -> Iterator[LogRequest]:

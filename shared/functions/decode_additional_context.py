@@ -11,7 +11,7 @@ from shared.app import App
 from shared.clock import Deadline
 from shared.dataverse.actions import ActionTable
 from shared.dataverse.flow_logs import FlowLog, read_flow_log
-from shared.dataverse.log_messages import LogRequest, read_request
+from shared.dataverse.log_messages import LogRequest, is_due, is_wanted, read_request
 from shared.dataverse.log_settings import BOTH, FAILING, GRACE, SETTLE, SURE, V1, V2, LogSettings
 from shared.dataverse.sessions import AWAITED, LogStatus, Session
 from shared.dataverse.values import ValueRules
@@ -64,16 +64,6 @@ def run(app: App, body: str, _dequeue_count: int) -> None:
 
 def _environment(app: App, request: LogRequest) -> Environment | None:
     return next((env for env in app.settings.environments if env.url == request.url), None)
-
-
-def is_wanted(session: Session, request: LogRequest) -> bool:
-    """Whether a message has something to do for a run; it may have lain long, and the log come another way."""
-    return request.again or session.log_status in AWAITED or is_due(session, request)
-
-
-def is_due(session: Session, request: LogRequest) -> bool:
-    """Whether the table is to be read once more: rows that came late are there by now."""
-    return request.recheck and session.log_status == LogStatus.LOADED
 
 
 class _Decoding:
@@ -201,6 +191,8 @@ class _Decoding:
                     refused = error
         if session.log_status == LogStatus.UNREADABLE and self._from_raw(session):
             return
+        if denied is not None and is_due(session, self.request):
+            self._second_look_denied(session, denied)
         if session.log_status not in AWAITED:
             return  # loaded, and gone since: it stays loaded
         if refused is None:
@@ -224,6 +216,14 @@ class _Decoding:
         self.gaps.of_day(session, "action logs refused", str(error))
         if self._age(session) <= GRACE:
             self.denied.append(session)
+
+    def _second_look_denied(self, session: Session, error: AccessError) -> None:
+        """The log stays loaded; rows that came late are looked for as long as they may come."""
+        if self._age(session) <= GRACE:
+            self.young.append(session)
+        else:
+            reason = f"Rows that may have come late could not be looked for: {error}"
+            self.gaps.of_run(session, "action log partly unreadable", reason)
 
     def _found(self, generation: str, session: Session) -> bool:
         return self._from_file(session) if generation == V1 else self._from_table(session)

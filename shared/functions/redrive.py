@@ -18,11 +18,10 @@ import msgspec
 from shared.app import App
 from shared.batches import batches, grouped
 from shared.clock import Deadline
-from shared.dataverse.log_messages import LogRequest, read_request
+from shared.dataverse.log_messages import LogRequest, is_wanted, read_request
 from shared.dataverse.sessions import AWAITED, LogStatus, Session, amended
 from shared.errors import AccessError, Defer, Skip, Unreadable
 from shared.functions.copies import keep_copy
-from shared.functions.decode_additional_context import is_wanted
 from shared.functions.intake import stage_sessions
 from shared.functions.log_outcomes import LogGaps
 from shared.functions.sources import Work

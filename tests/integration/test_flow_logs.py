@@ -365,3 +365,26 @@ def test_a_loaded_log_stays_so_when_the_second_look_finds_too_much(
         row = stage.by_id()[run_id(1)]
         assert (row["log_status"], row["action_count"]) == ("loaded", 2)
         assert [gap.kind for gap in stage.app.journal.gaps()] == ["action log partly unreadable"]
+
+
+@pytest.mark.parametrize(("refused_for_h", "actions", "told"), [(1, 3, 0), (30, 2, 1)])
+def test_a_second_look_that_is_refused_is_repeated_or_told(
+    account: str, refused_for_h: int, actions: int, told: int
+) -> None:
+    rows = [flow_log_row(number) for number in range(2)]
+    late = flow_log_row(2, at=ANCHOR + timedelta(minutes=30))
+    with on_stage(world_of(logged(a_run(1), *rows, late)), account) as stage:
+        assert played(stage)[run_id(1)]["action_count"] == 2
+        refusal = Fault("dataverse", path_contains="/flowsession_flowlog", times=None, status=403)
+        stage.tenant.faults.add(refusal)
+        for _ in range(refused_for_h):
+            stage.clock.advance(hours=1, minutes=10)
+            stage.decode()
+        stage.tenant.faults.clear()
+        for _ in range(4):
+            stage.clock.advance(hours=1, minutes=10)
+            stage.decode()
+        stage.publish()
+        row = stage.by_id()[run_id(1)]
+        assert (row["log_status"], row["action_count"]) == ("loaded", actions)
+        assert [gap.kind for gap in stage.app.journal.gaps()] == ["action log partly unreadable"] * told
