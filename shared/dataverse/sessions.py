@@ -260,8 +260,8 @@ def succeed(known: Session | None, newer: Session, now: datetime) -> Session | N
     its versions start again from below, but its clock does not.
     A state that was known already keeps its `ingested_utc`; a new one gets a greater one, whatever the clock
     says, so that `ingested_utc` alone orders the states of a run. What is known of the action log stays,
-    unless the row names another file now, or the run was opened again: then its log is awaited again. Only a
-    failed run has an action that made it fail. A machine that is known stays when it is deleted at the source.
+    unless the row names another file now, or the run was opened again: then its log is awaited again. A machine
+    that is known stays when it is deleted at the source.
     A run that was marked as deleted and is met again has come back.
     """
     if known is None:
@@ -275,8 +275,6 @@ def succeed(known: Session | None, newer: Session, now: datetime) -> Session | N
         log |= {"log_status": None, "log_failing_utc": None}
     elif not known.is_finished or newer.log_file_id not in (None, known.log_file_id):
         log |= {"log_status": LogStatus.PENDING, "log_failing_utc": None}
-    if newer.outcome != Outcome.FAILED:
-        log |= {"failed_action_seq": None, "failed_action_name": None}
     ingested = max(now, known.ingested_utc + MILLISECOND)
     kept = {name: getattr(newer, name) or getattr(known, name) for name in LINKS_TO_MACHINES}
     kept |= {**log, "user_id": _owner(known, newer), "deleted_at_source_utc": None, "ingested_utc": ingested}

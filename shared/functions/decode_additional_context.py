@@ -301,7 +301,7 @@ class _Decoding:
             table.close()
             return
         self.group.tables.append(table)
-        outcome = summary_of(session, table.summary)
+        outcome = summary_of(table.summary)
         self.group.add(session, log_status=LogStatus.LOADED, log_version=version, **outcome)
 
     def _age(self, session: Session) -> timedelta:

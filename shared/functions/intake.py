@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from shared.app import App
 from shared.batches import grouped
 from shared.clock import Deadline
 from shared.dataverse.log_messages import requests_for
-from shared.dataverse.sessions import UNKNOWN, LogStatus, Session, Succession, read_session, succeed
+from shared.dataverse.sessions import UNKNOWN, LogStatus, Outcome, Session, Succession, read_session, succeed
 from shared.dataverse.web_api import Row
 from shared.publishing.parquet import rows_of
 from shared.publishing.staging import Destination
@@ -22,6 +23,7 @@ from shared.tally import Tally
 from shared.times import epoch_ms, happened_utc
 
 log = logging.getLogger("flowtrail")
+NO_FAILED_ACTION = {"failed_action_seq": None, "failed_action_name": None}
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,12 @@ class Intake:
 def stage_sessions(app: App, sessions: Iterable[Session]) -> None:
     """Stage the states of runs, one file for each day."""
     for day, group in grouped(sessions, lambda session: session.day).items():
-        rows = [{name: getattr(session, name) for name in FACT_FLOW_SESSION.column_names} for session in group]
+        rows = [_row(session) for session in group]
         holds = (f"{session.session_id} {epoch_ms(session.ingested_utc)}" for session in group)
         app.staging.put(Destination(FACT_FLOW_SESSION, day), [rows_of(FACT_FLOW_SESSION, rows)], holds)
+
+
+def _row(session: Session) -> dict[str, Any]:
+    """The row of a run; whatever failed in its log, only a failed run has an action that made it fail."""
+    row = {name: getattr(session, name) for name in FACT_FLOW_SESSION.column_names}
+    return row if session.outcome == Outcome.FAILED else {**row, **NO_FAILED_ACTION}

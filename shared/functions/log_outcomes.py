@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from shared.app import App
 from shared.dataverse.actions import ActionTable, LogSummary
-from shared.dataverse.sessions import Outcome, Session, amended
+from shared.dataverse.sessions import Session, amended
 from shared.publishing.parquet import rows_of
 from shared.schema import FACT_FLOW_ACTION
 from shared.settings import Environment
@@ -72,13 +72,12 @@ def is_overtaken(session: Session, state: Session) -> bool:
     return (state.log_file_id, state.is_finished) != (session.log_file_id, True)
 
 
-def summary_of(session: Session, log_summary: LogSummary) -> dict[str, Any]:
-    failed = session.outcome == Outcome.FAILED
+def summary_of(log_summary: LogSummary) -> dict[str, Any]:
     return {
         "action_count": log_summary.action_count,
         "failed_action_count": log_summary.failed_action_count,
-        "failed_action_seq": log_summary.last_failed_seq if failed else None,
-        "failed_action_name": log_summary.last_failed_name if failed else None,
+        "failed_action_seq": log_summary.last_failed_seq,
+        "failed_action_name": log_summary.last_failed_name,
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,23 @@ def test_the_failing_action_of_a_failed_run(account: str) -> None:
         assert (rows[run_id(1)]["failed_action_seq"], rows[run_id(1)]["failed_action_name"]) == (2, "Action 2")
         assert rows[run_id(1)]["failed_action_count"] == 2
         assert (rows[run_id(2)]["failed_action_seq"], rows[run_id(2)]["failed_action_count"]) == (None, 2)
+
+
+@pytest.mark.parametrize(("before", "then", "named"), [(7, 8, "Action 1"), (8, 7, None)])
+def test_an_outcome_that_changes_later_has_the_action_that_belongs_to_it(
+    account: str, before: int, then: int, named: str | None
+) -> None:
+    actions = json.loads(log_of(3))["actions"]
+    actions[1]["status"] = "Failed"
+    file, later = a_log(json.dumps({"actions": actions}).encode()), ANCHOR + timedelta(hours=1)
+    first, second = (a_run(1, file=file, statuscode=code) for code in (before, then))
+    changed = replace(second.states[0], visible_at=later, modified_at=later, version_number=9000)
+    run = replace(first, states=(*first.states, changed))
+    with on_stage(with_runs(bare_world(), run), account) as stage:
+        played(stage)
+        stage.clock.advance(hours=2)
+        row = played(stage)[run_id(1)]
+        assert (row["status_code"], row["log_status"], row["failed_action_name"]) == (then, "loaded", named)
 
 
 def test_no_values_are_kept_where_the_setting_says_so(account: str) -> None:

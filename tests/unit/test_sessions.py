@@ -161,13 +161,6 @@ def test_a_run_that_nothing_else_is_known_of_is_a_local_one() -> None:
     assert told.run_mode == "Local"
 
 
-def test_only_a_failed_run_has_an_action_that_made_it_fail() -> None:
-    known = amended(session(statuscode=8), NOW, log_status="loaded", failed_action_seq=2, failed_action_name="A")
-    newer = succeed(known, session(statuscode=7, versionnumber=9_000_000), NOW)
-    assert newer
-    assert (newer.log_status, newer.failed_action_seq, newer.failed_action_name) == ("loaded", None, None)
-
-
 def test_a_parent_that_is_a_desktop_flow_is_no_cloud_flow() -> None:
     context = '{"parentWorkflowType":"DesktopFlow","parentWorkflowId":"D1","parentWorkflowRunId":"R1"}'
     run = session(context=context, parentcloudflowrunsequenceid=None)
