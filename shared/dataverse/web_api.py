@@ -146,9 +146,12 @@ class WebApi:
             Missing: no such row, or no such file (Dataverse answers 204 or 404).
             TooLarge: longer than is read.
         """
-        at = 0
+        at, first = 0, None
         while True:
             reply = self._part(path, at, deadline)
+            first = first or reply
+            if _is_another(first, reply):
+                raise Defer(f"{path}: the file was replaced while its parts were read.", MALFORMED_RETRY_S)
             if reply.status == HTTPStatus.NO_CONTENT:
                 raise Missing(f"{path} holds no file")
             if reply.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # the file ends here: it may be empty
@@ -196,6 +199,16 @@ def _rows(page: Row) -> list[Row]:
     if not isinstance(rows, list):
         raise Defer("The answer is no page of rows.", MALFORMED_RETRY_S)
     return [row if isinstance(row, dict) else NO_ROW for row in cast("list[Any]", rows)]
+
+
+def _is_another(first: Reply, later: Reply) -> bool:
+    """Whether a later part tells that it is one of another file, by the size of the whole or the ETag."""
+    return any(told and now and told != now for told, now in zip(_marks(first), _marks(later), strict=True))
+
+
+def _marks(reply: Reply) -> tuple[str, str, str]:
+    told = reply.headers.get
+    return told("content-range", "").rpartition("/")[2].strip("*"), told("x-ms-file-size", ""), told("etag", "")
 
 
 def _whole_size(reply: Reply, at: int) -> int:

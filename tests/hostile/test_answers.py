@@ -273,6 +273,30 @@ def test_a_part_from_elsewhere_in_the_file_is_not_put_in(clock: FakeClock) -> No
         list(a_file(clock, first, part(b"aaaaa", f"bytes 0-4/{CHUNK_BYTES + 5}")))
 
 
+REST = f"bytes {CHUNK_BYTES}-{CHUNK_BYTES + 4}/"
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        Reply(206, {"content-range": f"{REST}{CHUNK_BYTES + 9}"}, b"aaaaa"),
+        Reply(206, {"content-range": f"{REST}*", "x-ms-file-size": "9"}, b"aaaaa"),
+        Reply(206, {"content-range": f"{REST}*", "etag": 'W/"2"'}, b"aaaaa"),
+    ],
+    ids=["range", "size", "etag"],
+)
+def test_parts_of_two_files_are_not_put_together(clock: FakeClock, later: Reply) -> None:
+    size = str(CHUNK_BYTES + 5)
+    told = {"content-range": f"bytes 0-{CHUNK_BYTES - 1}/{size}", "x-ms-file-size": size, "etag": 'W/"1"'}
+    with pytest.raises(Defer, match="replaced"):
+        list(a_file(clock, Reply(206, told, b"a" * CHUNK_BYTES), later))
+
+
+def test_parts_of_one_file_need_not_tell_as_much(clock: FakeClock) -> None:
+    first = part(b"a" * CHUNK_BYTES, f"bytes 0-{CHUNK_BYTES - 1}/{CHUNK_BYTES + 5}")
+    assert len(b"".join(a_file(clock, first, part(b"aaaaa", f"{REST}*")))) == CHUNK_BYTES + 5
+
+
 @pytest.mark.parametrize(
     "told", ["bytes 0-4/" + "9" * 5000, "bytes 0-4/*", "bytes 0-4/-7", "bytes 0-4/\u00b2", "x"]
 )
