@@ -168,7 +168,7 @@ def test_a_page_that_is_longer_than_is_read_comes_in_smaller_ones(account: str) 
         stage.tenant.faults.add(long)
         row = played(stage)[run_id(1)]
         assert (row["log_status"], row["action_count"]) == ("loaded", 700)
-        assert asked(stage, part) == 2 + 7
+        assert asked(stage, part) == 2 + 14
         assert not list(stage.app.journal.gaps())
 
 

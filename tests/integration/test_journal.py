@@ -49,7 +49,7 @@ def test_of_very_many_gaps_of_a_day_the_first_page_is_read(account: str) -> None
             gap = {"source": "a", "from_utc": now, "to_utc": now, "kind": "k", "subject": "s", "reason": "r"}
             kind = f"gap-{noticed.date()}"
             many = [
-                Operation(Write.UPSERT, kind, f"{number:05d}", {**gap, "noticed_utc": noticed})
+                Operation(Write.UPSERT, kind, f"{hours_ago}_{number:05d}", {**gap, "noticed_utc": noticed})
                 for number in range(2 * MOST_NOTICED + 500)
             ]
             stage.app.storage.table(StateTable.CHECKPOINTS).write_all(many)
