@@ -23,8 +23,8 @@ result**: the CPU time of another way divided by Flowtrail's, in the same round,
 Seconds are those of one machine, and of whatever else it had to do. *Peak* is the most memory of a fresh process
 above what it had before the work.
 
-Staged logs are Arrow files for Flowtrail and Parquet files for the others, as each reads them best; a decoded log
-is measured in both forms, and beside the plain ways as Parquet.
+Staged files are Arrow files for Flowtrail and Parquet files for the others, as each reads them best; decoded logs
+and content blobs are measured in both forms, and beside the plain ways as Parquet.
 
 The plain ways do less: they neither nest actions nor hide values, keep no counts and merge nothing; for the log of
 10,000 actions one that nests and hides stands beside them. Made-up text repeats more than real text, so that files
