@@ -107,7 +107,7 @@ def test_what_a_day_has_no_time_for_goes_on_the_next(account: str, monkeypatch: 
 
 @pytest.mark.parametrize("grain", ["day", "hour"])
 def test_machine_hours_are_counted_though_runs_that_reach_into_them_are_over(account: str, grain: str) -> None:
-    """A run that waited for a month, or whose machine has a wrong clock: what it gave stays, whatever is counted."""
+    """A run that waited for a month, or whose machine has a wrong clock: what it gave stays."""
     with on_stage(world_of(), account) as stage:
         publish_runs(stage, session("month", -28 * 24, -2, 2), session("day", 1, 1, 1.5, "b"))
         restart(stage, RETENTION_DAYS="fact_flow_session=30", PUBLISH_GRAIN=grain)
