@@ -48,11 +48,15 @@ def beat(tmp_path: Path) -> Callable[..., list[str | Path]]:
     return lambda *options: [sys.executable, tmp_path / "beat.py", tmp_path / "beat", *options]
 
 
-def beats(path: Path) -> bool:
-    """Whether the program that writes to `path` is alive."""
+def beats(path: Path, patience_s: float = 1.5) -> bool:
+    """Whether the program that writes to `path` is alive; a busy machine may keep it from a beat for a while."""
     before = path.read_text("utf-8") if path.exists() else ""
-    time.sleep(0.2)
-    return path.exists() and path.read_text("utf-8") != before
+    until = time.monotonic() + patience_s
+    while time.monotonic() < until:
+        time.sleep(0.05)
+        if path.exists() and path.read_text("utf-8") != before:
+            return True
+    return False
 
 
 def start(command: list[str | Path], grace_s: float = 60) -> Guarded:
@@ -106,7 +110,7 @@ def test_nothing_survives_a_parent_that_is_killed(
     parent.kill()
     parent.wait()
     eventually(lambda: not beats(tmp_path / "beat"))
-    assert not beats(tmp_path / "beat.grandchild")
+    eventually(lambda: not beats(tmp_path / "beat.grandchild"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signal can be sent to one process there")
