@@ -12,7 +12,8 @@ import pyarrow as pa
 from shared.audit.searched import SEARCHED
 from shared.intervals import Interval
 from shared.publishing.parquet import iter_rows
-from shared.publishing.staging import Destination, spool
+from shared.publishing.published import copy_of
+from shared.publishing.staging import Destination
 from shared.schema import FACT_AUDIT_EVENT
 from shared.state.names import Container
 from shared.times import epoch_ms
@@ -59,7 +60,6 @@ def _rows(app: App, day: date) -> Iterator[pa.Table]:
     place = Destination(FACT_AUDIT_EVENT, day)
     yield from app.staging.read(place, app.staging.waiting_for(place))
     for item in app.storage.blobs.list(Container.POWERBI, place.folder):
-        with spool() as file:
-            if app.storage.blobs.copy_into(Container.POWERBI, item.name, file) is not None:
-                file.seek(0)
+        with copy_of(app.storage.blobs, item.name) as (file, etag):
+            if etag is not None:
                 yield from iter_rows(FACT_AUDIT_EVENT, file, COLUMNS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -14,7 +14,7 @@ from shared.dataverse.flow_logs import KEY_COLUMNS as LOG_KEYS
 from shared.dataverse.flow_logs import readable_log_columns
 from shared.dataverse.log_settings import BOTH, STATUSES, V2, VERSIONS, LogSettings
 from shared.dataverse.sessions import KEY_COLUMNS, readable_columns
-from shared.dataverse.web_api import Query, Row, WebApi, genuine
+from shared.dataverse.web_api import NO_ROW, Query, Row, WebApi, genuine
 from shared.errors import AccessError, Missing
 
 CURRENT_ORGANIZATION = "RetrieveCurrentOrganization(AccessType=Microsoft.Dynamics.CRM.EndpointAccessType'Default')"
@@ -23,7 +23,6 @@ VERSION_COLUMN = "desktopflowrunactionlogversion"
 TTL_COLUMN = "flowlogsttlinminutes"
 CUSTOM_URL_COLUMN = "desktopflowrunactionlogscustomurlenabled"
 ORGANIZATION_COLUMNS = (STATUS_COLUMN, VERSION_COLUMN, TTL_COLUMN, CUSTOM_URL_COLUMN)
-NO_ROW: Row = {}
 NO_LOG_COLUMNS = (
     "The columns of the table flowlogs are not told: action logs are read from it without what newer versions of "
     "it add. Give the privileges prvReadEntity and prvReadAttribute to the role of the app's application user, at "
@@ -79,19 +78,18 @@ def read_profile(
     needs_flow_logs = bool(logs.columns) and logs.version in (V2, BOTH)
     access = access_of(api, str(user.get("UserId")), flow_logs=needs_flow_logs, deadline=deadline)
     untold = (NO_LOG_COLUMNS,) if needs_flow_logs and log_columns is None else ()
-    attributes = attributes_of(api, "flowsession", deadline)
-    is_told = attributes is not None and attributes.issuperset(KEY_COLUMNS)
+    attributes = _with_keys(attributes_of(api, "flowsession", deadline), KEY_COLUMNS)
     return Profile(
         environment_id=_id(organization, "EnvironmentId"),
         organization_id=_id(organization, "OrganizationId"),
         name=name,
         url=api.api.origin,
-        session_columns=readable_columns(attributes) if is_told else _columns_before(known),
+        session_columns=readable_columns(attributes) if attributes else _columns_before(known),
         logs=logs,
         checked_utc=now,
         access_problems=(*access.problems, *untold),
         remarks=(*access.remarks, *log_remarks(logs)),
-        described=is_told and bool(log_columns) and not access.remarks,
+        described=bool(attributes) and bool(log_columns) and not access.remarks,
         refused_utc=known.refused_utc if known else None,
     )
 
@@ -137,8 +135,7 @@ def _detail(api: WebApi, deadline: Deadline) -> Row:
 def _log_columns(api: WebApi, deadline: Deadline) -> frozenset[str] | None:
     """The columns of `flowlogs`: none where there is no such table, `None` where they are not told."""
     try:
-        columns = _attributes(api, "flowlog", deadline)
-        return columns if columns.issuperset(LOG_KEYS) else None
+        return _with_keys(_attributes(api, "flowlog", deadline), LOG_KEYS)
     except Missing as error:
         return frozenset() if genuine(error) is error else None
     except AccessError:
@@ -181,6 +178,11 @@ def attributes_of(api: WebApi, entity: str, deadline: Deadline) -> frozenset[str
 def _attributes(api: WebApi, entity: str, deadline: Deadline) -> frozenset[str]:
     query = Query(f"EntityDefinitions(LogicalName='{entity}')/Attributes", ("LogicalName",))
     return frozenset(str(row.get("LogicalName", "")) for row in api.rows(query, deadline))
+
+
+def _with_keys(columns: frozenset[str] | None, keys: Iterable[str]) -> frozenset[str] | None:
+    """The columns of a table; without the key ones they are not told."""
+    return columns if columns is not None and columns.issuperset(keys) else None
 
 
 def _id(organization: Row, name: str) -> str:

@@ -72,6 +72,17 @@ class WebApi:
     def document(self, path: str, deadline: Deadline) -> Row:
         return _json_object(self.api.get(self.root + path, deadline, HEADERS))
 
+    def is_gone(self, row: str, key: str, deadline: Deadline) -> bool:
+        """Whether Dataverse says itself that there is no such row.
+
+        A 404 of whatever stands in between says nothing of it; one for a file of the row may have the same code.
+        """
+        try:
+            self.document(f"{row}?$select={key}", deadline)
+        except Missing as error:
+            return error.code.lower() == NO_SUCH_ROW
+        return False
+
     def clocks(self, deadline: Deadline) -> Clocks:
         return clocks(self.api.get(self.root + "WhoAmI", deadline, HEADERS), self.api.clock.now())
 

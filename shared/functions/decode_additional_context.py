@@ -308,13 +308,9 @@ class _Decoding:
         return self.app.clock.now() - session.modified_utc
 
     def _is_gone(self, session: Session) -> bool:
-        """Whether the run itself is gone; the same code may speak of its file."""
-        try:
-            self.api.document(f"flowsessions({session.session_id})?$select=flowsessionid", self.deadline)
-        except Missing as error:
-            return error.code.lower() == NO_SUCH_ROW
-        except AccessError:
-            return False
+        """Whether the run itself is gone, as far as that is told."""
+        with suppress(AccessError):
+            return self.api.is_gone(f"flowsessions({session.session_id})", "flowsessionid", self.deadline)
         return False
 
     def _missing(self, session: Session, denied: AccessError | None, *, is_gone: bool) -> None:

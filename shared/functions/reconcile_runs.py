@@ -15,8 +15,8 @@ from shared.clock import Deadline
 from shared.dataverse.cursor import CURSOR, read_cursor
 from shared.dataverse.log_settings import FAILING
 from shared.dataverse.sessions import AWAITED, Session, amended
-from shared.dataverse.web_api import NO_ROW, NO_SUCH_ROW, Query
-from shared.errors import AccessError, Defer, FlowtrailError, Missing, Skip, Throttled, Unreachable
+from shared.dataverse.web_api import NO_ROW, Query
+from shared.errors import AccessError, Defer, FlowtrailError, Skip, Throttled, Unreachable
 from shared.functions.intake import Intake, stage_sessions
 from shared.functions.poll_flow_sessions import DEFAULT_HISTORY
 from shared.schema import FACT_FLOW_SESSION
@@ -287,11 +287,7 @@ class _Reconciling:
         ]
 
     def _is_gone(self, session: Session) -> bool:
-        try:
-            self.api.document(f"flowsessions({session.session_id})?$select=flowsessionid", self.deadline)
-        except Missing as error:
-            return error.code.lower() == NO_SUCH_ROW  # a 404 of whatever stands in between says nothing of the row
-        return False
+        return self.api.is_gone(f"flowsessions({session.session_id})", "flowsessionid", self.deadline)
 
     def _stage_again(self, day: date, here: dict[str, Stamps]) -> None:
         """What the register took of late: a crash may have come before it was staged."""

@@ -18,11 +18,12 @@ from shared.dataverse.web_api import Query, WebApi
 from shared.errors import AccessError, Missing
 from shared.functions.sources import each_source
 from shared.publishing.parquet import read_rows, rows_of
-from shared.publishing.staging import Destination, spool
+from shared.publishing.published import copy_of
+from shared.publishing.staging import Destination
 from shared.schema import DIM_ENVIRONMENT, Table
 from shared.settings import Environment
 from shared.state.entities import Operation, Write
-from shared.state.names import Container, StateTable
+from shared.state.names import StateTable
 from shared.tally import Tally
 from shared.times import iso_utc
 
@@ -207,9 +208,7 @@ def _stage(app: App, dimension: Table, changed: list[dict[str, Any]]) -> None:
 
 def _published(app: App, dimension: Table) -> dict[str, dict[str, Any]]:
     """The rows of a dimension as published, by id."""
-    with spool() as file:
-        name = f"{dimension.name}/{dimension.name}.parquet"
-        if app.storage.blobs.copy_into(Container.POWERBI, name, file) is None:
+    with copy_of(app.storage.blobs, f"{dimension.name}/{dimension.name}.parquet") as (file, etag):
+        if etag is None:
             return {}
-        file.seek(0)
         return {row[dimension.key[0]]: row for row in read_rows(dimension, file).to_pylist()}

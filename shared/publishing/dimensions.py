@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 from shared.publishing.parquet import read_rows, rows_of
-from shared.publishing.staging import Destination, Staging, spool
+from shared.publishing.published import copy_of
+from shared.publishing.staging import Destination, Staging
 from shared.schema import (
     DIM_ENVIRONMENT,
     DIM_FLOW,
@@ -24,7 +25,6 @@ from shared.schema import (
     Table,
 )
 from shared.state.blobs import Blobs
-from shared.state.names import Container
 
 UNKNOWN = "(unknown)"
 NEVER = datetime.min.replace(tzinfo=UTC)
@@ -148,9 +148,8 @@ def _known(blobs: Blobs, dimension: Table) -> Mapping[str, Mapping[str, Any]]:
     """The published members, with what tells whether facts know a newer name."""
     key = dimension.key[0]
     named = ["name", OF_INVENTORY, "updated_utc"] if dimension is DIM_ENVIRONMENT else []
-    with spool() as file:
-        if blobs.copy_into(Container.POWERBI, f"{dimension.name}/{dimension.name}.parquet", file) is None:
+    with copy_of(blobs, f"{dimension.name}/{dimension.name}.parquet") as (file, etag):
+        if etag is None:
             return {}
-        file.seek(0)
         rows = read_rows(dimension, file, [key, *named])
     return dict(zip(rows.column(key).to_pylist(), rows.select(named).to_pylist(), strict=True))

@@ -36,9 +36,7 @@ from shared.audit import search_plan, searching, submissions
 from shared.audit.search_plan import Piece, read_plan
 from shared.audit.searched import SEARCHED
 from shared.errors import SourcesFailed
-from shared.state.journal import (
-    SEARCH_INCOMPLETE,
-)
+from shared.state.journal import SEARCH_INCOMPLETE
 
 pytestmark = pytest.mark.usefixtures("many_queries_in_a_tick")
 
