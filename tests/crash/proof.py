@@ -262,8 +262,9 @@ class Proof:
         return list(self._differences())
 
     def _take_turn(self, turn: Turn, *, once: bool = False) -> None:
+        process = self.stand.process(settings=turn.settings)
         for _ in range(MOST_MESSAGES):
-            if not turn.run(self.stand.process(settings=turn.settings)) or not turn.is_queue or once:
+            if not turn.run(process) or not turn.is_queue or once:
                 return
         raise AssertionError(f"{turn.name} never ends")
 

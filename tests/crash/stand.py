@@ -34,7 +34,7 @@ from shared import entry
 from shared.app import App
 from shared.net import transport as net
 from shared.net.identity import Tokens
-from shared.settings import load_settings
+from shared.settings import Settings, load_settings
 from shared.state.names import Container, Queue
 from shared.state.storage import Transport as StorageTransport
 
@@ -169,9 +169,8 @@ class Process:
         self.stand, self.life = stand, life
         self.failures: list[str] = []
         storage = GatedStorage(stand.account.transport, life)
-        usual = {"DataStorage": stand.account.connection_string, "AUDIT_WINDOW_HOURS": "24"}
         self.app = App(
-            load_settings({**stand.tenant.app_settings(), **usual, **settings}),
+            stand.settings(settings),
             clock=stand.clock,
             transport=GatedServices(stand.at_hand, life),
             storage_transport=lambda: cast("StorageTransport", storage),
@@ -248,6 +247,15 @@ class Stand:
         self.account = account or Account(clock)
         self.tenant = Tenant(world, clock=clock)
         self.at_hand = TenantAtHand(self.tenant)
+        self._settings: dict[tuple[tuple[str, str], ...], Settings] = {}
+
+    def settings(self, changed: Mapping[str, str]) -> Settings:
+        """The usual settings with some changed, read once: thousands of processes have the same."""
+        key = tuple(sorted(changed.items()))
+        if key not in self._settings:
+            usual = {"DataStorage": self.account.connection_string, "AUDIT_WINDOW_HOURS": "24"}
+            self._settings[key] = load_settings({**self.tenant.app_settings(), **usual, **changed})
+        return self._settings[key]
 
     def process(self, life: Life | None = None, settings: Mapping[str, str] | None = None) -> Process:
         """A new process; what it leaves to chance is the same each time."""

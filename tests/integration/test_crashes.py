@@ -103,7 +103,7 @@ def test_a_file_that_somebody_changed_meanwhile_is_merged_again(account: str) ->
             f"fact_flow_session/date={RUNS_DAY}/part-0.parquet",
             "powerbi/.*part-0.parquet can't be read.* move it away",
         ),
-        ("dim_user/dim_user.parquet", "A file of dim_user can't be read"),
+        ("dim_user/dim_user.parquet", "powerbi/dim_user/dim_user.parquet can't be read.* move it away"),
     ],
 )
 def test_a_published_file_that_is_damaged_is_named_and_nothing_is_given_up(
