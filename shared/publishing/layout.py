@@ -62,6 +62,14 @@ def of_hour(table: Table, rows: pa.Table, hour: int) -> pa.Table:
 
 
 @dataclass(frozen=True)
+class DayFiles:
+    """The files that a published day has: its own, and those of its hours."""
+
+    whole: BlobItem | None
+    hours: Sequence[BlobItem]
+
+
+@dataclass(frozen=True)
 class Layout:
     """`grain` is what is wanted: `day` or `hour`."""
 
@@ -69,23 +77,26 @@ class Layout:
     checkpoints: Checkpoints
     grain: str
 
-    def move(self, destination: Destination, lease: Lease) -> int:
+    def files(self, destination: Destination) -> DayFiles:
+        items = list(self.blobs.list(Container.POWERBI, destination.folder))
+        hours = [item for item in items if HOUR_PART.fullmatch(_file_name(item))]
+        return DayFiles(next(filter(_is_whole, items), None), hours)
+
+    def move(self, destination: Destination, files: DayFiles, lease: Lease) -> int:
         """Give a published day the wanted grain, and return how many files that took; usually none.
 
         Raises:
             Conflict: somebody else changed one of the files meanwhile.
         """
-        whole, hours = self._files(destination)
-        if self.grain == "day" and hours and whole is None:
-            return self._to_day(destination, hours, lease)
-        if self.grain == "hour" and whole is not None:
-            return self._to_hours(destination, whole, hours, lease)
+        if self.grain == "day" and files.hours and files.whole is None:
+            return self._to_day(destination, files.hours, lease)
+        if self.grain == "hour" and files.whole is not None:
+            return self._to_hours(destination, files.whole, files.hours, lease)
         return 0
 
-    def left_behind(self, destination: Destination) -> list[BlobItem]:
+    def left_behind(self, files: DayFiles) -> Sequence[BlobItem]:
         """The hours that a move to one file has left behind: it was cut short, or one of them changed."""
-        whole, hours = self._files(destination)
-        return hours if self.grain == "day" and whole is not None else []
+        return files.hours if self.grain == "day" and files.whole is not None else ()
 
     def misplaced(self) -> list[Destination]:
         """Some days that still have the other grain, the newest first; once there is none, nobody looks again."""
@@ -113,11 +124,6 @@ class Layout:
             if etag != item.etag:
                 raise Conflict(f"{item.name} was changed by somebody else")
             return read_encoded(table, file)
-
-    def _files(self, destination: Destination) -> tuple[BlobItem | None, list[BlobItem]]:
-        items = list(self.blobs.list(Container.POWERBI, destination.folder))
-        hours = [item for item in items if HOUR_PART.fullmatch(_file_name(item))]
-        return next(filter(_is_whole, items), None), hours
 
     def _to_day(self, destination: Destination, hours: Sequence[BlobItem], lease: Lease) -> int:
         rows = self._rows(destination.table, hours, lease)

@@ -133,12 +133,13 @@ class Publisher:
         """Give a day the wanted grain; the hours that an earlier move left behind are merged into its file."""
         if destination.day is None:
             return 0
-        for item in self.layout.left_behind(destination):
+        files = self.layout.files(destination)
+        for item in self.layout.left_behind(files):
             if destination.table.name not in DERIVED:
                 left = [self.layout.read(destination.table, item)]
                 self._replace(destination.table, day_name(destination), left, lease)
             self.blobs.delete_unless_changed(Container.POWERBI, item)
-        return self.layout.move(destination, lease)
+        return self.layout.move(destination, files, lease)
 
     def _derive(
         self,

@@ -39,7 +39,7 @@ Key = tuple[str, str]
 Match = Callable[["Entity"], bool]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entity:
     """`properties` is the JSON as it was sent, types beside values."""
 

@@ -10,12 +10,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Self
 
 import pyarrow.parquet as pq
 from integration.stage import ANCHOR
 
 from crash.lives import Died, Effect, Harm, Life
+from crash.memory_tables import Entity
 from crash.scenario import Scenario, Turn
 from crash.stand import Account, Stand, StillClock
 from shared.schema import TABLES
@@ -23,8 +25,8 @@ from shared.state.names import FORGOTTEN, Container, Queue
 
 OF_THE_CLOCK = {"noticed_utc", "ingested_utc", "updated_utc", "deleted_at_source_utc"}
 OF_THE_APP = "fact_ingest"  # what ran, and how often
-OF_A_RUN = {"rows_read", "rows_written", "rows_failed", "status", "error", "note", "window_from_utc"}
-OF_THE_LIST = {"since_utc"}  # by the clock of whoever has somebody forgotten
+OF_A_RUN = frozenset({"rows_read", "rows_written", "rows_failed", "status", "error", "note", "window_from_utc"})
+OF_THE_LIST = frozenset({"since_utc"})  # by the clock of whoever has somebody forgotten
 PSEUDONYM = re.compile(rf"{FORGOTTEN}\w+")
 PARQUET, GZIP = b"PAR1", b"\x1f\x8b"
 MOST_MESSAGES = 500
@@ -39,7 +41,7 @@ class Contents:
     else outlasts a process.
     """
 
-    entities: Mapping[str, Any]
+    entities: Mapping[Any, str]
     messages: Counter[Any]
     blobs: Mapping[str, bytes]
 
@@ -76,23 +78,24 @@ def _rows(content: bytes) -> list[dict[str, Any]]:
     return pq.read_table(io.BytesIO(content)).to_pylist()
 
 
-def _entities(account: Account) -> dict[Any, Any]:
-    found = {
-        (table, *key): entity.properties
+def _entities(account: Account) -> dict[Any, str]:
+    return {
+        (table, *key): _as_text(entity, _without(table, key[0]))
         for table, entities in account.tables.tables.items()
         for key, entity in entities.items()
         if key[0] != "heartbeat"
     }
-    runs = {key: _without(properties, OF_A_RUN) for key, properties in found.items() if key[0] == "ingestlog"}
-    names = {key: _without(properties, OF_THE_LIST) for key, properties in found.items() if key[1] == "forgotten"}
-    return {
-        key: plain(json.dumps(properties, sort_keys=True))
-        for key, properties in {**found, **runs, **names}.items()
-    }
 
 
-def _without(properties: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
-    return {name: value for name, value in properties.items() if name.partition("@")[0] not in names}
+def _without(table: str, partition: str) -> frozenset[str]:
+    return OF_A_RUN if table == "ingestlog" else OF_THE_LIST if partition == "forgotten" else frozenset()
+
+
+@lru_cache(20_000)
+def _as_text(entity: Entity, without: frozenset[str]) -> str:
+    """Kept, for most entities are the same from one trial to the next; an entity is replaced, never changed."""
+    told = {name: value for name, value in entity.properties.items() if name.partition("@")[0] not in without}
+    return plain(json.dumps(told, sort_keys=True))
 
 
 def _messages(account: Account) -> Counter[Any]:

@@ -251,10 +251,10 @@ class Stand:
 
     def settings(self, changed: Mapping[str, str]) -> Settings:
         """The usual settings with some changed, read once: thousands of processes have the same."""
-        key = tuple(sorted(changed.items()))
+        usual = {"DataStorage": self.account.connection_string, "AUDIT_WINDOW_HOURS": "24"}
+        key = tuple(sorted({**usual, **changed}.items()))
         if key not in self._settings:
-            usual = {"DataStorage": self.account.connection_string, "AUDIT_WINDOW_HOURS": "24"}
-            self._settings[key] = load_settings({**self.tenant.app_settings(), **usual, **changed})
+            self._settings[key] = load_settings({**self.tenant.app_settings(), **dict(key)})
         return self._settings[key]
 
     def process(self, life: Life | None = None, settings: Mapping[str, str] | None = None) -> Process:

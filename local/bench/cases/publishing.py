@@ -99,7 +99,8 @@ def _made(folder: Path, runs: int, staged: Sequence[tuple[int, int]], step_ms: i
     _copy(folder / "day", folder / "hour")
     if runs:
         with app_over(folder / "hour", "hour").storage.blobs.leased("", "") as lease:
-            app_over(folder / "hour", "hour").layout.move(destination(), lease)
+            layout = app_over(folder / "hour", "hour").layout
+            layout.move(destination(), layout.files(destination()), lease)
     return Size((runs + len(staged)) * ACTIONS_PER_RUN, _bytes(folder / "day"))
 
 
