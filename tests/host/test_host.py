@@ -175,10 +175,10 @@ def test_a_timer_fires_when_its_schedule_says_so(running: Running) -> None:
 
 
 def test_a_timer_never_overlaps_itself_and_missed_ticks_become_one(running: Running) -> None:
-    eventually(lambda: len(running.recorded("slow_tick")) >= 4)
-    pauses_s = [later["started"] - earlier["ended"] for earlier, later in pairwise(running.recorded("slow_tick"))]
-    assert min(pauses_s) >= 0
-    assert min(pauses_s) < 0.9  # not each, for a busy machine may take its time
+    eventually(lambda: len(running.recorded("slow_tick")) >= 2)
+    runs = running.recorded("slow_tick")
+    for earlier, later in pairwise(runs):
+        assert 0 <= later["started"] - earlier["ended"] < 0.9
 
 
 def test_a_disabled_function_runs_only_by_hand(running: Running) -> None:
@@ -218,7 +218,7 @@ def test_a_message_is_handed_over_with_its_metadata_and_deleted(running: Running
     assert line["pop_receipt"]
     assert line["dequeue_count"] == 1
     assert line["lifetime_s"] == 7 * 24 * 3600
-    assert 59 <= line["lease_s"] < 120  # a minute from when it was taken, which a busy machine may do late
+    assert 59 <= line["lease_s"] <= 62
     eventually(lambda: running.queue.get_queue_properties().approximate_message_count == 0)
 
 
