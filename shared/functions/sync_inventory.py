@@ -17,8 +17,8 @@ from shared.dataverse.profile import Profile, attributes_of, read_profile
 from shared.dataverse.web_api import Query, WebApi
 from shared.errors import AccessError, Missing
 from shared.functions.sources import each_source
-from shared.publishing.parquet import read_rows, rows_of
-from shared.publishing.published import copy_of
+from shared.publishing.dimensions import published_members
+from shared.publishing.parquet import rows_of
 from shared.publishing.staging import Destination
 from shared.schema import DIM_ENVIRONMENT, Table
 from shared.settings import Environment
@@ -43,9 +43,8 @@ def run(app: App) -> dict[str, int]:
 
     A solution that is imported into several environments has the same flow ids in each of them.
     """
-    inventory = Inventory(
-        {table.name: _published(app, table) for table in (*(one.dimension for one in LISTINGS), DIM_ENVIRONMENT)}
-    )
+    tables = (*(one.dimension for one in LISTINGS), DIM_ENVIRONMENT)
+    inventory = Inventory({table.name: published_members(app.storage.blobs, table) for table in tables})
     sources = {env.name: partial(sync_environment, app, env, inventory) for env in app.settings.environments}
     try:
         return each_source(app, FUNCTION, sources, app.deadline(DEADLINE_S))
@@ -204,11 +203,3 @@ def _stage(app: App, dimension: Table, changed: list[dict[str, Any]]) -> None:
         key = dimension.key[0]
         holds = (f"{row[key]} {iso_utc(row['updated_utc'])}" for row in changed)
         app.staging.put(Destination(dimension, None), [rows_of(dimension, changed)], holds)
-
-
-def _published(app: App, dimension: Table) -> dict[str, dict[str, Any]]:
-    """The rows of a dimension as published, by id."""
-    with copy_of(app.storage.blobs, f"{dimension.name}/{dimension.name}.parquet") as (file, etag):
-        if etag is None:
-            return {}
-        return {row[dimension.key[0]]: row for row in read_rows(dimension, file).to_pylist()}

@@ -47,6 +47,8 @@ IN_ENVIRONMENT = MappingProxyType({"environment_id": "environment_id"})
 NAMED = MappingProxyType({"name": "environment_name"})
 OF_INVENTORY = "url"
 """What only the inventory tells of an environment."""
+OF_ITS_NAME = ("name", OF_INVENTORY, "updated_utc")
+"""What tells whether facts know a newer name of an environment."""
 
 REFERENCES: Mapping[str, tuple[Reference, ...]] = MappingProxyType(
     {
@@ -112,7 +114,8 @@ def _stage_members(
     blobs: Blobs, staging: Staging, dimension: Table, members: Mapping[str, Mapping[str, Any]]
 ) -> Destination | None:
     key = dimension.key[0]
-    known: Mapping[str, Mapping[str, Any]] = _known(blobs, dimension) if members else {}
+    columns = [key, *(OF_ITS_NAME if dimension is DIM_ENVIRONMENT else ())]
+    known = published_members(blobs, dimension, columns) if members else {}
     rows = [
         _row(dimension, key, member_id, told)
         for member_id, told in members.items()
@@ -144,12 +147,12 @@ def _row(dimension: Table, key: str, member_id: str, told: Mapping[str, Any]) ->
     return row
 
 
-def _known(blobs: Blobs, dimension: Table) -> Mapping[str, Mapping[str, Any]]:
-    """The published members, with what tells whether facts know a newer name."""
-    key = dimension.key[0]
-    named = ["name", OF_INVENTORY, "updated_utc"] if dimension is DIM_ENVIRONMENT else []
+def published_members(
+    blobs: Blobs, dimension: Table, columns: list[str] | None = None
+) -> dict[str, dict[str, Any]]:
+    """The rows of a dimension as published, by id: with all columns, or some."""
     with copy_of(blobs, f"{dimension.name}/{dimension.name}.parquet") as (file, etag):
         if etag is None:
             return {}
-        rows = read_rows(dimension, file, [key, *named])
-    return dict(zip(rows.column(key).to_pylist(), rows.select(named).to_pylist(), strict=True))
+        rows = read_rows(dimension, file, columns)
+    return {row[dimension.key[0]]: row for row in rows.to_pylist()}
