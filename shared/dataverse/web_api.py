@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from shared.clock import Deadline
-from shared.errors import AccessError, Defer, Missing, TooLarge
+from shared.errors import AccessError, Defer, Missing, TooLarge, Unreachable
 from shared.json_text import sanitized
 from shared.net.api import Api, Clocks, clocks, same_origin
 from shared.net.transport import MEBIBYTE, Reply
@@ -85,6 +85,20 @@ class WebApi:
 
     def clocks(self, deadline: Deadline) -> Clocks:
         return clocks(self.api.get(self.root + "WhoAmI", deadline, HEADERS), self.api.clock.now())
+
+    def answers(self, deadline: Deadline) -> bool:
+        """Whether the environment answers at all, be it with a refusal.
+
+        Raises:
+            Defer: what it answers is that it can't now.
+        """
+        try:
+            self.clocks(deadline)
+        except Unreachable:
+            return False
+        except (AccessError, Missing):
+            return True
+        return True
 
     def pages(self, query: Query, deadline: Deadline, page_rows: int = PAGE_ROWS) -> Iterator[list[Row]]:
         """The rows, page after page.

@@ -129,7 +129,7 @@ class _Decoding:
         except Defer as error:
             if self.deadline.remaining_s < SHORTEST_DELAY_S:
                 self._takes_long(session)
-            elif isinstance(error, Unreachable):
+            elif isinstance(error, Unreachable) and not self.api.answers(self.deadline):
                 raise
             else:
                 self._fails(session, error)

@@ -89,6 +89,7 @@ FAILURES = {
     "an error": Fault("dataverse", status=500),
     "a web page": Fault("dataverse", status=200, body=b"<html>blocked</html>", headers=HTML),
     "another part": Fault("dataverse", status=206, body=b"x", headers={"Content-Range": "bytes 7-8/9"}),
+    "an answer that breaks off": Fault("dataverse", cut_after_bytes=10),
 }
 
 
@@ -159,6 +160,18 @@ def test_where_nothing_can_be_had_the_rest_waits_together(account: str) -> None:
         together = sorted(len(read_request(body).session_ids) for body, _ in stage.messages(LOGS))
         most = decode_additional_context.MOST_FAILING
         assert together == [1] * most + [8 - most]
+
+
+def test_where_nobody_answers_no_log_is_to_blame(account: str) -> None:
+    runs = [a_run(number, file=a_log(log_of())) for number in (1, 2, 3)]
+    with on_stage(with_runs(bare_world(), *runs), account) as stage:
+        stage.run("poll_flow_sessions")
+        stage.tenant.faults.add(Fault("dataverse", times=None, cut_after_bytes=10))
+        stage.decode()
+        ((body, _),) = stage.messages(LOGS)
+        assert len(read_request(body).session_ids) == 3
+        known = stage.app.register.get_all(*place_of(stage), map(run_id, (1, 2, 3)))
+        assert {registered.session.log_failing_utc for registered in known.values()} == {None}
 
 
 def test_a_run_that_is_deleted_before_its_log_came_is_told(account: str) -> None:
