@@ -272,8 +272,8 @@ class _Decoding:
             with closing(self._rows(session)) as rows:
                 has_more = len(rows) > self._taken(session)
                 if has_more:
+                    self._note_unreadable(session, rows)  # first, for a loaded log is not looked at again
                     self._loaded(session, table_of(session, self.rules, rows.batches()), V2)
-                    self._note_unreadable(session, rows)
                 if rows and self._age(session) < (GRACE if has_more else SURE):
                     self.young.append(session)
                 return bool(rows)

@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from azure.core.exceptions import ServiceResponseError
+from azure.core.pipeline.transport import HttpRequest
 
 from integration.stage import ANCHOR, Stage, a_log, a_run, bare_world, on_stage, run_id, with_runs
 from integration.test_action_logs import log_of, played
@@ -388,3 +390,25 @@ def test_a_second_look_that_is_refused_is_repeated_or_told(
         row = stage.by_id()[run_id(1)]
         assert (row["log_status"], row["action_count"]) == ("loaded", actions)
         assert [gap.kind for gap in stage.app.journal.gaps()] == ["action log partly unreadable"] * told
+
+
+def test_a_copy_that_can_t_be_written_costs_neither_the_gap_nor_late_rows(account: str) -> None:
+    broken = flow_log_row(1, data='{"name":"Half')
+    late = flow_log_row(2, at=ANCHOR + timedelta(minutes=30))
+    runs = logged(a_run(1), flow_log_row(0), broken, late), logged(a_run(2), flow_log_row(0, run=2))
+
+    def lost(request: HttpRequest) -> None:
+        if request.method == "PUT" and "/raw/unreadable" in request.url:
+            raise ServiceResponseError("lost")
+
+    with on_stage(world_of(*runs), account) as stage:
+        stage.transport.before = lost
+        assert played(stage)[run_id(2)]["action_count"] == 1
+        stage.transport.before = lambda _: None
+        for _ in range(3):
+            stage.decode()
+            stage.clock.advance(hours=1)
+        stage.publish()
+        assert stage.by_id()[run_id(1)]["action_count"] == 3
+        assert [gap.kind for gap in stage.app.journal.gaps()] == ["action log partly unreadable"]
+        assert len(stage.raw("unreadable/")) == 1
