@@ -329,7 +329,7 @@ class _Decoding:
             self.group.add(session, log_status=LogStatus.ABSENT)
         elif session.log_file_id and age > GRACE:
             raise Defer("the run's row names a file, and there is none.", SHORTEST_DELAY_S)
-        elif age >= SETTLE and self._lets_none_be_written(session):
+        elif age >= SETTLE and not session.log_file_id and self._lets_none_be_written(session):
             self.group.add(session, log_status=LogStatus.DISABLED)
         elif age <= GRACE:
             self.later.append(session)

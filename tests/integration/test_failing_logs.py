@@ -13,7 +13,7 @@ from azure.core.pipeline.transport import HttpRequest
 
 from integration.stage import ANCHOR, Stage, a_log, a_run, bare_world, on_stage, run_id, with_runs
 from integration.test_action_logs import log_of, played
-from integration.test_flow_logs import flow_log_row, logged, world_of
+from integration.test_flow_logs import DISABLED, V1, flow_log_row, logged, world_of
 from local.tenant import Fault, Session
 from shared.dataverse import flow_logs
 from shared.dataverse.log_messages import read_request
@@ -83,6 +83,15 @@ def test_a_file_that_the_row_names_and_nobody_has_is_told_in_the_end(account: st
         assert statuses(stage) == ["unreadable"]
         assert kinds(stage) == ["action log unreadable"]
         assert not stage.messages(LOGS)
+
+
+def test_a_file_that_the_row_names_is_waited_for_though_logs_are_switched_off(account: str) -> None:
+    with on_stage(world_of(a_run(1, file=a_log(log_of())), status=DISABLED, version=V1), account) as stage:
+        stage.tenant.faults.add(Fault("dataverse", path_contains=file_of(1), status=404, body=NO_FILE))
+        assert played(stage)[run_id(1)]["log_status"] == "pending"
+        stage.decode()
+        assert statuses(stage) == ["loaded"]
+        assert not kinds(stage)
 
 
 FAILURES = {
