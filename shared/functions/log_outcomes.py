@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from shared.app import App
 from shared.dataverse.actions import ActionTable, LogSummary
-from shared.dataverse.sessions import Session, amended
+from shared.dataverse.sessions import LogStatus, Session, amended
 from shared.publishing.parquet import rows_of
 from shared.schema import FACT_FLOW_ACTION
 from shared.settings import Environment
@@ -56,13 +56,17 @@ class Group:
         """The change that notes each run's outcome on the newest state that the register has of it.
 
         A run that names another file by now, or was opened again, has a message of its own, which brings the log
-        of that state; and an outcome that is known already makes no new state.
+        of that state; a log that another message has loaded meanwhile stays loaded; and an outcome that is known
+        already makes no new state.
         """
 
         def change(session: Session, known: Session | None) -> Session | None:
             outcome, state = self.outcomes[session.session_id], known or session
             is_known = all(getattr(state, name) == value for name, value in outcome.items())
-            return state if is_overtaken(session, state) or is_known else amended(state, now(), **outcome)
+            is_loaded = state.log_status == LogStatus.LOADED != session.log_status
+            is_worse = is_loaded and outcome.get("log_status") != LogStatus.LOADED
+            stays = is_overtaken(session, state) or is_worse or is_known
+            return state if stays else amended(state, now(), **outcome)
 
         return change
 

@@ -265,6 +265,26 @@ def test_a_worker_that_is_overtaken_does_not_have_the_last_word(account: str) ->
         assert len(stage.rows("fact_flow_action")) == 5
 
 
+def test_a_log_that_another_message_loads_meanwhile_stays_loaded(account: str) -> None:
+    with on_stage(with_runs(bare_world(), a_run(1, file=a_log(log_of(2)))), account) as stage:
+        stage.run("poll_flow_sessions")
+        ((body, _),) = stage.messages(LOGS)
+        other = stage.new_app()
+        stage.tenant.faults.add(
+            Fault("dataverse", path_contains=file_of(1), times=2, status=200, body=b"garbage!")
+        )
+
+        def overtaken(request: HttpRequest) -> None:
+            if request.method == "PUT" and "/raw/unreadable" in request.url:
+                stage.transport.before = lambda _: None
+                importlib.import_module("shared.functions.decode_additional_context").run(other, body, 1)
+
+        stage.transport.before = overtaken
+        stage.run("decode_additional_context", body, 1)
+        assert statuses(stage) == ["loaded"]
+        assert stage.by_id()[run_id(1)]["action_count"] == len(stage.rows("fact_flow_action")) == 2
+
+
 @pytest.mark.parametrize(("page_s", "expected"), [(1, "loaded"), (30, "too_large")])
 def test_a_log_that_takes_long_gets_more_time_alone(
     account: str, monkeypatch: pytest.MonkeyPatch, page_s: int, expected: str
