@@ -107,7 +107,7 @@ def read_front(text: str) -> ActionRecord:
             break
         at = end
     try:
-        return read_action(data[:at].decode() + "}")
+        return read_action(data[:at].decode(errors="replace") + "}")  # what is no object may begin with any letter
     except Unreadable:
         return ActionRecord()
 

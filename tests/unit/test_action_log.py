@@ -199,6 +199,11 @@ def test_the_front_of_an_action_gives_its_whole_members(length: int, ascii_only:
             assert record.name == expected.name
 
 
+@pytest.mark.parametrize("text", ["Échec", "\ufeff" + json.dumps(action(7)), "😀", "\ud800", ""])
+def test_a_text_that_is_no_object_has_no_front(text: str) -> None:
+    assert read_front(text) == ActionRecord()
+
+
 hostile = st.sampled_from(['"},{"', "}],[{", '\\"},{\\"', "a\\", "é", '"actions":[', "\u2028", "{", "]}"])
 texts = st.lists(hostile, max_size=4).map("".join)
 values = st.dictionaries(texts, st.fixed_dictionaries({"value": texts, "variableName": texts}), max_size=4)
