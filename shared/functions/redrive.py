@@ -18,7 +18,7 @@ import msgspec
 from shared.app import App
 from shared.batches import batches, grouped
 from shared.clock import Deadline
-from shared.dataverse.log_messages import LogRequest, is_wanted, read_request
+from shared.dataverse.log_messages import LogRequest, is_due, is_wanted, read_request
 from shared.dataverse.sessions import AWAITED, LogStatus, Session, amended
 from shared.errors import AccessError, Defer, Skip, Unreadable
 from shared.functions.copies import keep_copy
@@ -180,8 +180,12 @@ class _Logs:
 
     def _give_up(self, run: Session) -> None:
         """An unreadable log from now on; actions that were published before stay."""
+        gaps = LogGaps(self.app, self.environment)
+        failed = f"failed and was tried again on {MOST_TIMES} days; the log of the app says why."
         if run.log_status not in AWAITED:
             log.error("The action log of run %s can't be decoded again; what is published stays", run.session_id)
+            if is_due(run, self.asked[run.session_id]):
+                gaps.of_run(run, "action log partly unreadable", f"Looking for rows that came late {failed}")
             return
         try:
             copy_said = self._keep_file(run)
@@ -189,8 +193,7 @@ class _Logs:
             self._put_back([run])  # it is refused by now, which decoding it tells as what it is
             return
         self.tally.rows_failed += 1
-        reason = f"Decoding it failed and was tried again on {MOST_TIMES} days; the log of the app says why."
-        LogGaps(self.app, self.environment).of_run(run, "action log unreadable", reason + copy_said)
+        gaps.of_run(run, "action log unreadable", f"Decoding it {failed}{copy_said}")
 
         def unreadable(run: Session, known: Session | None) -> Session:
             state = known or run

@@ -17,6 +17,7 @@ from azure.storage.queue import QueueClient, QueueServiceClient
 from integration.crashing import Crash, CrashAt
 from integration.stage import ANCHOR, Stage, a_log, a_run, bare_world, on_stage, run_id, with_runs
 from integration.test_action_logs import log_of
+from integration.test_flow_logs import flow_log_row, logged, world_of
 from local.tenant import Fault
 from shared.dataverse.log_messages import read_request
 from shared.functions.redrive import MOST_TIMES, redrives
@@ -107,6 +108,20 @@ def test_where_there_is_no_log_to_keep_the_run_is_told_all_the_same(account: str
         assert states(stage) == {run_id(1): "unreadable"}
         assert not stage.raw()
         assert [gap.subject for gap in stage.app.journal.gaps()] == [run_id(1)]
+
+
+def test_a_second_look_that_fails_for_good_is_told_as_what_it_may_have_missed(account: str) -> None:
+    with on_stage(world_of(logged(a_run(1), flow_log_row(0))), account) as stage:
+        stage.run("poll_flow_sessions")
+        stage.decode()
+        ((body, _),) = stage.messages(LOGS)
+        assert read_request(body).recheck
+        poison(stage, LOGS, given_up(body))
+        redrive(stage)
+        assert states(stage) == {run_id(1): "loaded"}
+        assert poisoned(stage, LOGS) == 0
+        (gap,) = stage.app.journal.gaps()
+        assert (gap.kind, gap.subject) == ("action log partly unreadable", run_id(1))
 
 
 def given_up(body: str) -> str:
