@@ -294,7 +294,8 @@ class _Decoding:
         return session.action_count or 0 if is_due(session, self.request) else 0
 
     def _loaded(self, session: Session, table: ActionTable, version: str) -> None:
-        if self.request.again and table.summary.action_count < (session.action_count or 0):
+        is_shorter = table.summary.action_count < (session.action_count or 0)
+        if self.request.again and is_shorter and session.log_status == LogStatus.LOADED:
             log.warning(
                 "The action log of run %s has become shorter; what was published stays", session.session_id
             )

@@ -240,6 +240,21 @@ def test_a_log_that_is_replaced_by_an_empty_one_leaves_no_actions(account: str, 
         assert {action["session_id"] for action in stage.rows("fact_flow_action")} == {run_id(2)}
 
 
+def test_a_replay_brings_a_log_that_is_shorter_than_the_one_before_it(account: str) -> None:
+    run = a_run(1, file=a_log(log_of(5)))
+    with on_stage(with_runs(bare_world(), run), account) as stage:
+        played(stage)
+        stage.tenant.world = with_runs(bare_world(), finished_anew(run, log_of(2)))
+        stage.tenant.faults.add(
+            Fault("dataverse", path_contains=file_of(1), times=2, status=200, body=b"damaged!")
+        )
+        stage.clock.advance(minutes=5)
+        assert played(stage)[run_id(1)]["log_status"] == "unreadable"
+        replay(stage)
+        assert statuses(stage) == ["loaded"]
+        assert stage.by_id()[run_id(1)]["action_count"] == len(stage.rows("fact_flow_action")) == 2
+
+
 def test_a_worker_that_is_overtaken_does_not_have_the_last_word(account: str) -> None:
     run = a_run(1, file=a_log(log_of(2)))
     with on_stage(with_runs(bare_world(), run), account) as stage:
