@@ -77,6 +77,7 @@ class _Decoding:
         self.deadline = deadline
         known = app.environments.known(environment)
         self.logs = known.logs if known else LogSettings()
+        self.logs_utc = known.checked_utc if known else None
         settings = app.settings
         self.rules = ValueRules(settings.action_values, settings.redact_names, settings.max_value_chars)
         self.looked_utc = request.looked_utc or app.clock.now()
@@ -346,11 +347,12 @@ class _Decoding:
         """Whether the settings let no log be written; those from before the run ended are asked for anew."""
         if self.logs.expects_any(session):
             return False
-        try:
-            profile = self.app.profile(self.environment, self.deadline, newer_than=session.modified_utc)
-        except (AccessError, Missing):
-            return False
-        self.logs = profile.logs
+        if self.logs_utc is None or self.logs_utc < session.modified_utc:
+            try:
+                profile = self.app.profile(self.environment, self.deadline, newer_than=session.modified_utc)
+            except (AccessError, Missing):
+                return False
+            self.logs, self.logs_utc = profile.logs, profile.checked_utc
         return not self.logs.expects_any(session)
 
     def _note_unreadable(self, session: Session, rows: FlowLog) -> None:

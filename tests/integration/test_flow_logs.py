@@ -302,6 +302,18 @@ def test_settings_from_before_a_run_do_not_make_its_log_disabled(account: str) -
         assert stage.by_id()[run_id(1)]["log_status"] == "loaded"
 
 
+def test_settings_are_not_asked_for_again_for_each_run_while_something_is_refused(account: str) -> None:
+    world = world_of(*(a_run(number) for number in range(1, 6)), status=DISABLED)
+    access = Access(missing_privileges=frozenset({"prvReadUser"}))
+    with on_stage(replace(world, environments=(replace(world.environments[0], access=access),)), account) as stage:
+        stage.run("poll_flow_sessions")
+        before = asked(stage, "/organizations?")
+        stage.decode()
+        assert asked(stage, "/organizations?") == before > 0
+        stage.publish()
+        assert {row["log_status"] for row in stage.by_id().values()} == {"disabled"}
+
+
 def test_a_log_of_too_many_actions_is_said(account: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flow_logs, "MOST_ACTIONS", 2)
     run = logged(a_run(1), *(flow_log_row(number) for number in range(3)))
