@@ -169,8 +169,7 @@ class App:
         from shared.publishing.derived import Derivations
         from shared.publishing.reach import Reach
 
-        reach, retention = Reach(self.checkpoints), self.settings.retention
-        return Derivations(self.storage.blobs, self.staging, self.journal, reach, retention, self.clock)
+        return Derivations(self.storage.blobs, self.staging, self.journal, Reach(self.checkpoints))
 
     @once
     def journal_marks(self) -> JournalMarks:

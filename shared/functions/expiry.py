@@ -58,6 +58,8 @@ def _deleted(app: App, what: str, first: date) -> Iterator[int]:
     if what == RAW:
         yield from _raw(app, first)
         return
+    if what == FACT_FLOW_SESSION.name:
+        app.derivations.reach.note_deletion(first)
     yield from _files(app, Container.POWERBI, f"{what}/", first)
     if state := STATE.get(what):
         yield from state(app, first)

@@ -19,7 +19,6 @@ from shared.publishing.parquet import iter_rows, rows_of
 from shared.publishing.published import copy_of
 from shared.publishing.reach import Reach
 from shared.publishing.staging import Destination, Staging
-from shared.retention import Retention
 from shared.schema import FACT_FLOW_SESSION, FACT_GAP, FACT_INGEST, FACT_MACHINE_HOUR
 from shared.state.blobs import Blobs
 from shared.state.checkpoints import Checkpoint, Checkpoints
@@ -43,8 +42,6 @@ class Derivations:
     staging: Staging
     journal: Journal
     reach: Reach
-    retention: Retention
-    clock: Clock
 
     def rows(self, destination: Destination) -> pa.Table:
         """All rows of a derived file, in an order that depends on nothing but them."""
@@ -72,12 +69,11 @@ class Derivations:
         return sorted(rows, key=lambda row: (row["at_utc"], row["function"], row["source"]))
 
     def _machine_hours(self, day: date) -> list[dict[str, Any]]:
-        """Counted anew from the runs that are kept; where not all are, nothing becomes less than it was."""
+        """Counted anew from the runs that are there; where some were deleted, nothing becomes less than it was."""
         created = self.reach.created_days(day)
         runs = (rows for one in created for rows in self._published(Destination(FACT_FLOW_SESSION, one), COLUMNS))
         counted = hours_of(activities(runs, whole_day(day)), day)
-        today = self.clock.now().date()
-        if not any(self.retention.is_over(FACT_FLOW_SESSION.name, one, today) for one in created):
+        if not self.reach.lacks_runs(created):
             return counted
         before = self._published(Destination(FACT_MACHINE_HOUR, day), FACT_MACHINE_HOUR.column_names)
         return at_least(counted, [row for rows in before for row in rows.to_pylist()])

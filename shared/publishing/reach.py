@@ -13,6 +13,8 @@ from shared.times import parse_day
 MOST_CONFLICTS = 10
 ACTIVE_DAYS = "runs-active-on"
 CREATED_DAYS = "machine-hours-from"
+DELETED = "runs-deleted"
+BEFORE = "before"
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,17 @@ class Reach:
     def created_days(self, active: date) -> list[date]:
         """Days whose runs may have been active on a day, itself included."""
         return sorted({active, *self._add(CREATED_DAYS, active, set())})
+
+    def note_deletion(self, before: date) -> None:
+        """Remember, first of all, that the runs created before a day are about to be deleted."""
+        known = self.checkpoints.load(DELETED, BEFORE)
+        if before.isoformat() > str(known.values.get("day") or ""):
+            self.checkpoints.save(known, {"day": before.isoformat()})
+
+    def lacks_runs(self, created: Iterable[date]) -> bool:
+        """Whether runs of some days were deleted ever; a replay may have brought back a part of them."""
+        before = str(self.checkpoints.load(DELETED, BEFORE).values.get("day") or "")
+        return any(day.isoformat() < before for day in created)
 
     def _add(self, kind: str, source: date, days: set[date]) -> set[date]:
         for _ in range(MOST_CONFLICTS):

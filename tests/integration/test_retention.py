@@ -122,6 +122,21 @@ def test_machine_hours_are_counted_though_runs_that_reach_into_them_are_over(acc
         assert not stage.staged()
 
 
+@pytest.mark.parametrize("rule", ["", "fact_flow_session=400"])
+def test_machine_hours_of_deleted_runs_stay_when_runs_are_kept_for_longer_again(account: str, rule: str) -> None:
+    """As where a replay brings back what the source still has of a day that was deleted."""
+    with on_stage(world_of(), account, RETENTION_DAYS="fact_flow_session=30") as stage:
+        stage.clock.advance(days=-20)
+        publish_runs(stage, session("gone", -28 * 24, -28 * 24, -28 * 24 + 2))
+        before = hours(stage)
+        stage.clock.advance(days=20)
+        expired(stage)
+        assert not days_of(stage, "fact_flow_session")
+        restart(stage, RETENTION_DAYS=rule)
+        publish_runs(stage, session("brought back", -28 * 24, -28 * 24, -28 * 24 + 0.5))
+        assert before == hours(stage) == {("a", -28 * 24): (1, 60, 1), ("a", -28 * 24 + 1): (1, 60, 1)}
+
+
 def test_everything_is_kept_by_default() -> None:
     assert not settings_with().retention.days
 
