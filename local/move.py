@@ -4,7 +4,8 @@
 
 OLD and NEW are the names of the accounts, their blob endpoints, or connection strings. Unless they are the last,
 you are who DefaultAzureCredential finds, such as the user of 'az login', and need the role Storage Table Data
-Reader on the old account and Storage Table Data Contributor on the new one. docs/deploy.md tells the rest.
+Reader on the old account, Storage Table Data Contributor and Storage Queue Data Message Sender on the new one.
+docs/deploy.md tells the rest.
 """
 
 from __future__ import annotations
@@ -19,10 +20,15 @@ from azure.identity import DefaultAzureCredential
 
 from local.forget import data_storage
 from shared.batches import batches
+from shared.dataverse.log_messages import LogRequest, requests_for
+from shared.dataverse.log_settings import BOTH, GRACE, SURE, V2
 from shared.errors import FlowtrailError, Stop
 from shared.state.checkpoints import Checkpoints
 from shared.state.entities import Entities, Operation, Write
-from shared.state.names import StateTable
+from shared.state.environments import EnvironmentTable
+from shared.state.journal import HEARTBEAT
+from shared.state.names import Queue, StateTable
+from shared.state.register import Register
 from shared.state.storage import Storage
 from shared.state.version import KIND, ROW, refuse_newer
 
@@ -54,8 +60,8 @@ def _storage(text: str) -> Storage:
     return Storage(where, None if where.connection_string else DefaultAzureCredential())
 
 
-def copy_state(old: Storage, new: Storage) -> Iterator[tuple[StateTable, int]]:
-    """Copy table by table, and tell the number of entities after each.
+def copy_state(old: Storage, new: Storage) -> Iterator[tuple[StateTable | Queue, int]]:
+    """Copy table by table, and tell the number of entities after each, then ask for second looks at logs.
 
     The version of the state is written last of all: where it stands, an app has run or a copy is whole, and one
     that broke off can be begun anew.
@@ -71,6 +77,7 @@ def copy_state(old: Storage, new: Storage) -> Iterator[tuple[StateTable, int]]:
         raise Stop("The new account holds state already: an app has run there, or everything is copied.")
     for name in StateTable:
         yield name, _copy(old.table(name), new.table(name))
+    yield Queue.ADDITIONAL_CONTEXT, _ask_again(new)
     new.table(StateTable.CHECKPOINTS).write(Operation(Write.CREATE, KIND, ROW, version.values))
 
 
@@ -86,6 +93,28 @@ def _copy(old: Entities, new: Entities) -> int:
             new.write_all(batch)
             number += len(batch)
     return number
+
+
+def _ask_again(storage: Storage) -> int:
+    """Ask for the second looks at logs that may be due, and return the number of messages.
+
+    Those that were asked for are left behind: nobody can see a message that waits for its time.
+    """
+    requests = list(_second_looks(storage))
+    for request in requests:
+        storage.queues.send(Queue.ADDITIONAL_CONTEXT, request.only(request.session_ids, recheck=True).body())
+    return len(requests)
+
+
+def _second_looks(storage: Storage) -> Iterator[LogRequest]:
+    beats = Checkpoints(storage.table(StateTable.CHECKPOINTS)).all(HEARTBEAT).values()
+    stopped = max(filter(None, (beat.values.get("succeeded_utc") for beat in beats)), default=None)
+    register = Register(storage.table(StateTable.FLOW_SESSIONS))
+    for entity in EnvironmentTable(storage.table(StateTable.ENVIRONMENTS)).all():
+        if stopped and (environment_id := entity.get("environment_id")):
+            loaded = register.loaded(environment_id, stopped - GRACE - SURE)
+            may_grow = (run for run in loaded if run.log_version == V2 or entity.get("log_version") == BOTH)
+            yield from requests_for(entity.get("url"), may_grow)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ READERS = 8
 MOST_CONFLICTS = 20
 IN_ENVIRONMENT = "PartitionKey ge @first and PartitionKey lt @behind"
 FORBIDDEN = f"log_status eq '{LogStatus.FORBIDDEN.value}'"
+LOADED = f"log_status eq '{LogStatus.LOADED.value}'"
 UNSETTLED = " or ".join(
     [
         f"log_status eq '{LogStatus.PENDING.value}'",
@@ -92,6 +93,12 @@ class Register:
         where = f"{IN_ENVIRONMENT} and {FORBIDDEN} and ingested_utc ge @since and ingested_utc lt @before"
         found = self._table.query(where, bounds, ())
         return Counter(parse_day(entity.partition.removeprefix(f"{environment_id}_")) for entity in found)
+
+    def loaded(self, environment_id: str, since: datetime) -> Iterator[Session]:
+        """The runs of an environment that changed since then and whose log has been read."""
+        bounds = {**_range_of(environment_id), "since": since}
+        for entity in self._table.query(f"{IN_ENVIRONMENT} and {LOADED} and modified_utc ge @since", bounds):
+            yield _registered(entity).session
 
     def stamps(self, environment_id: str, day: date) -> dict[str, Stamps]:
         """All registered runs of a day by id, with the times that tell what may have to be done about each."""

@@ -22,7 +22,9 @@ from integration.stage import (
     run_id,
     with_runs,
 )
-from integration.test_action_logs import log_of
+from integration.test_action_logs import log_of, played
+from integration.test_flow_logs import BOTH, V2, flow_log_row, logged
+from integration.test_flow_logs import world_of as world_with_flow_logs
 from integration.test_forget import forget, traces, world_with_traces
 from local.azurite import Azurite
 from local.desk import ROOT
@@ -105,6 +107,25 @@ def test_a_moved_deployment_goes_on_where_the_old_one_stopped(account: str, othe
             (one["source"], one["from_utc"]) for one in stage.rows("fact_gap")
         }
         assert traces(stage, state_only=True) == set()
+
+
+@pytest.mark.parametrize(("version", "minutes"), [(V2, (-3, 30)), (BOTH, (30, 31))])
+def test_rows_of_a_log_that_come_late_are_looked_for_though_the_queues_stay_behind(
+    account: str, other: str, version: int, minutes: tuple[int, ...]
+) -> None:
+    ended = ANCHOR - timedelta(minutes=5)
+    rows = [flow_log_row(number, at=ANCHOR + timedelta(minutes=at)) for number, at in enumerate(minutes)]
+    file = a_log(log_of(1), ended) if version == BOTH else None
+    with on_stage(world_with_flow_logs(logged(a_run(1, ended, file), *rows), version=version), account) as stage:
+        assert stage.tick("poll_flow_sessions")
+        assert played(stage)[run_id(1)]["action_count"] == 1
+        copy_containers(account, other)
+        assert main([account, other]) == 0
+        go_on_in(stage, other)
+        stage.clock.advance(hours=2)
+        stage.decode()
+        stage.publish()
+        assert stage.by_id()[run_id(1)]["action_count"] == 2
 
 
 def test_a_copy_that_broke_off_is_begun_anew(account: str, other: str) -> None:
