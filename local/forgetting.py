@@ -27,6 +27,7 @@ from shared.publishing.derived import DERIVED
 from shared.publishing.forgotten import Forgotten, ForgottenPeople, names_of, new_pseudonym
 from shared.publishing.merge import RULES, merge
 from shared.publishing.parquet import RowGroups, read_rows, write_rows
+from shared.publishing.published import copy_of
 from shared.publishing.publisher import lock_name
 from shared.publishing.staging import Destination, Staging, destination_of, spool
 from shared.schema import DIM_USER, FACT_AUDIT_EVENT, FACT_FLOW_SESSION
@@ -124,9 +125,8 @@ class Forgetting:
     def _tables(self, folder: str, columns: list[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         for item in self.blobs.list(Container.POWERBI, f"{folder}/"):
             place = destination_of(item.name)
-            with spool() as file:
-                if place and self.blobs.copy_into(Container.POWERBI, item.name, file):
-                    file.seek(0)
+            with copy_of(self.blobs, item.name) as (file, etag):
+                if place and etag:
                     rows = read_rows(place.table, file, columns)
                     yield item.name, rows.group_by(columns).aggregate([]).to_pylist()
 
@@ -197,11 +197,8 @@ class Forgetting:
                     self._holds("staged", place, staging.read(place, [item]))
 
     def _published_holds(self, item: BlobItem, place: Destination) -> bool:
-        with spool() as file:
-            if self.blobs.copy_into(Container.POWERBI, item.name, file) is None:
-                return False
-            file.seek(0)
-            return self._holds("published", place, _groups(place, file))
+        with copy_of(self.blobs, item.name) as (file, etag):
+            return bool(etag) and self._holds("published", place, _groups(place, file))
 
     def _holds(self, kind: str, place: Destination, parts: Iterable[pa.Table]) -> bool:
         """Whether a file holds something; its rows are counted."""
@@ -233,11 +230,9 @@ class Forgetting:
 
     def _rewrite(self, name: str, place: Destination, lease: Lease) -> None:
         """Write a file anew unless somebody else did meanwhile; the next pass looks again."""
-        with spool() as old, spool() as new:
-            etag = self.blobs.copy_into(Container.POWERBI, name, old)
+        with copy_of(self.blobs, name) as (old, etag), spool() as new:
             if etag is None:
                 return
-            old.seek(0)
             write_rows(place.table, self._rewritten(place, _groups(place, old), lease), new)
             notes = counts_of(place.table, new)
             new.seek(0)

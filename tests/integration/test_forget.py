@@ -20,6 +20,7 @@ from local import forgetting
 from local.forget import data_storage, main
 from local.forgetting import Forgetting
 from local.tenant import World
+from shared.errors import Damaged
 from shared.publishing.publisher import lock_name
 from shared.publishing.staging import Destination
 from shared.schema import FACT_FLOW_SESSION, TABLES
@@ -118,6 +119,16 @@ def test_a_person_is_forgotten_and_what_comes_later_does_not_bring_them_back(acc
         assert traces(stage, state_only=True) == set()
         assert numbers(stage) == before
         assert {row["user_id"] for row in stage.rows("fact_audit_event")} == {known, "ada@contoso.example"}
+
+
+@pytest.mark.parametrize("table", ["fact_flow_session", "fact_audit_event", "dim_user"])
+def test_a_published_file_that_can_not_be_read_is_named(account: str, table: str) -> None:
+    with on_stage(world_with_traces(), account) as stage:
+        stage.round()
+        name = next(name for name in stage.published() if name.startswith(table))
+        stage.app.storage.blobs.put(Container.POWERBI, name, b"PAR1 written over")
+        with pytest.raises(Damaged, match=f"powerbi/{name} can't be read.* move it away"):
+            forget(stage)
 
 
 def test_rows_that_wait_to_be_published_arrive_without_the_name(account: str) -> None:
