@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from shared.app import App
 from shared.batches import grouped
-from shared.publishing.layout import current
+from shared.publishing.day_files import current
 from shared.publishing.staging import destination_of
 from shared.schema import FACT_AUDIT_EVENT, FACT_FLOW_ACTION, FACT_FLOW_SESSION, Table, arrow_schema
 from shared.state.names import Container, StateTable

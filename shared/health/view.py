@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import islice
 
 from shared.app import App
+from shared.batches import grouped
 from shared.health.facts import Health
 from shared.health.look import look
 from shared.limits import HealthLimits
+from shared.publishing.day_files import current
 from shared.schema import FACT_AUDIT_EVENT, FACT_FLOW_ACTION, FACT_FLOW_SESSION
 from shared.state.blobs import BlobItem
 from shared.state.journal import Gap
@@ -59,9 +60,16 @@ def _files(app: App, table: str, days: Sequence[date]) -> Iterator[tuple[date, B
     """The files of these days, from one listing for each month that they are in."""
     for month in sorted({f"{day:%Y-%m}" for day in days}):
         items = app.storage.blobs.list(Container.POWERBI, f"{table}/date={month}", notes=True)
-        for item in islice(items, MOST_FILES):
-            with suppress(ValueError):  # somebody put it there who is not this app
-                yield parse_day(item.name.split("/")[1].removeprefix("date=")), item
+        for day, of_day in grouped(islice(items, MOST_FILES), _day).items():
+            if day:
+                yield from ((day, item) for item in current(of_day))
+
+
+def _day(item: BlobItem) -> date | None:
+    try:
+        return parse_day(item.name.split("/")[1].removeprefix("date="))
+    except ValueError:  # somebody put it there who is not this app
+        return None
 
 
 def _by_day(files: Sequence[tuple[date, BlobItem]], days: Sequence[date]) -> list[int]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from shared.batches import grouped
 from shared.clock import Clock
 from shared.errors import Conflict
-from shared.publishing.layout import current
+from shared.publishing.day_files import current
 from shared.publishing.machine_hours import COLUMNS, active_days, activities, at_least, hours_of, whole_day
 from shared.publishing.parquet import iter_rows, rows_of
 from shared.publishing.published import copy_of

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from shared.batches import grouped
 from shared.errors import Conflict
 from shared.publishing.counts import counts_of
+from shared.publishing.day_files import DAY_PART, file_name, is_whole
 from shared.publishing.merge import RULES
 from shared.publishing.parquet import RowGroups, ahead, read_encoded, write_rows
 from shared.publishing.published import copy_of
@@ -28,7 +29,6 @@ from shared.state.blobs import BlobItem, Blobs, Lease
 from shared.state.checkpoints import Checkpoints
 from shared.state.names import Container
 
-DAY_PART = "part-0.parquet"
 HOUR_PART = re.compile(r"part-[0-9]{2}\.parquet")
 HOURS = range(24)
 NAIVE = pa.timestamp("ms")
@@ -43,12 +43,6 @@ def day_name(destination: Destination) -> str:
 
 def hour_name(destination: Destination, hour: int) -> str:
     return f"{destination.folder}part-{hour:02d}.parquet"
-
-
-def current(items: Iterable[BlobItem]) -> list[BlobItem]:
-    """Those of one day's files that count."""
-    listed = list(items)
-    return [item for item in listed if _is_whole(item)] or listed
 
 
 def hours_of(table: Table, rows: pa.Table) -> pa.Array:
@@ -79,8 +73,8 @@ class Layout:
 
     def files(self, destination: Destination) -> DayFiles:
         items = list(self.blobs.list(Container.POWERBI, destination.folder))
-        hours = [item for item in items if HOUR_PART.fullmatch(_file_name(item))]
-        return DayFiles(next(filter(_is_whole, items), None), hours)
+        hours = [item for item in items if HOUR_PART.fullmatch(file_name(item))]
+        return DayFiles(next(filter(is_whole, items), None), hours)
 
     def move(self, destination: Destination, files: DayFiles, lease: Lease) -> int:
         """Give a published day the wanted grain, and return how many files that took; usually none.
@@ -111,7 +105,7 @@ class Layout:
     def _with_other_grain(self) -> Iterator[Destination]:
         by_place = grouped(self.blobs.list(Container.POWERBI), lambda item: destination_of(item.name))
         for place, items in by_place.items():
-            if place and place.day and any(_is_whole(item) == (self.grain == "hour") for item in items):
+            if place and place.day and any(is_whole(item) == (self.grain == "hour") for item in items):
                 yield place
 
     def read(self, table: Table, item: BlobItem) -> pa.Table:
@@ -200,11 +194,3 @@ def _rows_of_hour(
     for number in numbers:
         lease.renew()
         yield of_hour(table, groups.read(number), hour)
-
-
-def _is_whole(item: BlobItem) -> bool:
-    return _file_name(item) == DAY_PART
-
-
-def _file_name(item: BlobItem) -> str:
-    return item.name.rpartition("/")[2]

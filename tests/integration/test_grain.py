@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -13,6 +13,7 @@ from azure.core.pipeline.transport import HttpRequest
 from integration.crashing import Crash
 from integration.stage import ANCHOR, Stage, a_log, a_run, bare_world, on_stage, with_runs
 from integration.test_action_logs import log_of
+from shared.health.view import view
 from shared.publishing.staging import Destination
 from shared.schema import FACT_FLOW_ACTION, FACT_FLOW_SESSION
 from shared.state.blobs import BlobItem
@@ -72,14 +73,26 @@ def at_each_write(then: Callable[[int], object]) -> Callable[[HttpRequest], None
 def test_a_reader_sees_each_row_once_after_every_single_write(account: str, before: str, after: str) -> None:
     with published(account, before) as stage:
         reader = Stage(stage.tenant, account, stage.clock)
-        rows = seen(reader)
+        rows, told = seen(reader), view(reader.app).volumes
         assert [sum(counts.values()) for counts in rows[:2]] == [RUNS, 3 * RUNS]
+        assert {title: sum(numbers) for title, numbers in told.items()} == {
+            "Runs": RUNS,
+            "Actions": 3 * RUNS,
+            "Audit events": 0,
+        }
         with_grain(stage, after)
         looks: list[list[Counter[str]]] = []
-        stage.transport.after = at_each_write(lambda _: looks.append(seen(reader)))
+        pages: list[Mapping[str, Sequence[int]]] = []
+
+        def look() -> None:
+            looks.append(seen(reader))
+            pages.append(view(reader.app).volumes)
+
+        stage.transport.after = at_each_write(lambda _: look())
         stage.publish()
         assert len(looks) >= 2 * WRITES_OF_A_MOVE
         assert all(look == rows for look in looks)
+        assert all(page == told for page in pages)
         hours = {"part-09.parquet", "part-10.parquet", "part-11.parquet", "part-12.parquet"}
         assert names(stage) == ({"part-0.parquet"} if after == "day" else hours)
 
