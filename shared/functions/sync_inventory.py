@@ -44,7 +44,8 @@ def run(app: App) -> dict[str, int]:
     A solution that is imported into several environments has the same flow ids in each of them.
     """
     tables = (*(one.dimension for one in LISTINGS), DIM_ENVIRONMENT)
-    inventory = Inventory({table.name: published_members(app.storage.blobs, table) for table in tables})
+    known = {table.name: published_members(app.storage.blobs, table) for table in tables}
+    inventory = Inventory(known, _environment_ids(app))
     sources = {env.name: partial(sync_environment, app, env, inventory) for env in app.settings.environments}
     try:
         return each_source(app, FUNCTION, sources, app.deadline(DEADLINE_S))
@@ -52,11 +53,19 @@ def run(app: App) -> dict[str, int]:
         _mark_absent(app, inventory)
 
 
+def _environment_ids(app: App) -> frozenset[str]:
+    """The ids of the configured environments, as far as they have told them."""
+    hosts = {environment.host for environment in app.settings.environments}
+    told = (entity.get("environment_id") for entity in app.environments.all() if entity.row in hosts)
+    return frozenset(filter(None, told))
+
+
 class Inventory:
     """What is published of each dimension, and which environments have listed which ids of it in full."""
 
-    def __init__(self, known: Mapping[str, Mapping[str, dict[str, Any]]]) -> None:
+    def __init__(self, known: Mapping[str, Mapping[str, dict[str, Any]]], environment_ids: frozenset[str]) -> None:
         self.known = known
+        self._environment_ids = environment_ids
         self._listed: dict[str, dict[str, frozenset[str]]] = {}
         self._lock = threading.Lock()
 
@@ -65,9 +74,10 @@ class Inventory:
             self._listed.setdefault(dimension.name, {})[environment_id] = frozenset(ids)
 
     def elsewhere(self, dimension: Table, environment_id: str) -> Mapping[str, dict[str, Any]]:
-        """The published rows that belong to other environments."""
+        """The published rows that other environments tell of; one that only facts name, nobody tells of."""
+        others = self._environment_ids - {environment_id}
         known = self.known[dimension.name].items()
-        return {key: row for key, row in known if row.get("environment_id") not in (None, environment_id)}
+        return {key: row for key, row in known if row.get("updated_utc") and row.get("environment_id") in others}
 
     def absent(self, dimension: Table, now: datetime) -> list[dict[str, Any]]:
         return absent(dimension, self._listed.get(dimension.name, {}), self.known[dimension.name], now)

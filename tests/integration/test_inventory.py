@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from integration.stage import ANCHOR, Stage, bare_world, on_stage, run_id
 from local.tenant import Access, World
 from shared.publishing.dimensions import UNKNOWN
@@ -105,6 +107,25 @@ def test_a_name_taken_while_the_clock_was_ahead_gives_way_to_a_newer_one(account
         before = stage.published()
         flows(stage)
         assert stage.published() == before
+
+
+@pytest.mark.parametrize("elsewhere", [True, False], ids=["elsewhere", "here"])
+def test_a_flow_that_events_name_first_gets_its_name(account: str, elsewhere: bool) -> None:
+    """A solution is made in an environment that is not read, and then imported into one that is, ids and all."""
+    with on_stage(with_flows(bare_world(), flow(1)), account) as stage:
+        here = stage.tenant.world.environments[0].environment_id.lower()
+        event = {
+            "event_id": "1",
+            "created_utc": ANCHOR,
+            "environment_id": "elsewhere" if elsewhere else here,
+            "flow_id": FLOW,
+        }
+        place = Destination(FACT_AUDIT_EVENT, ANCHOR.date())
+        stage.app.staging.put(place, [rows_of(FACT_AUDIT_EVENT, [event])], ["1"])
+        stage.publish()
+        assert [row["name"] for row in stage.rows("dim_flow")] == [UNKNOWN]
+        row = flows(stage)[FLOW]
+        assert (row["name"], row["environment_id"]) == ("Flow 1", here)
 
 
 def named_by_events(stage: Stage, *names: tuple[str | None, int]) -> str:

@@ -305,6 +305,28 @@ def test_a_flow_that_several_environments_have(account: str) -> None:
         assert told[2:] == [(second, False), (second, False), (second, True)]
 
 
+def test_a_flow_of_an_environment_that_is_taken_out_is_kept_up_to_date_by_another(account: str) -> None:
+    world = small_world(environments=2, sessions_per_environment=1, blobs=1)
+    both = tuple(
+        replace(environment, workflows=(flow(name=f"Flow of {number}"),))
+        for number, environment in enumerate(world.environments)
+    )
+    with on_stage(replace(world, environments=both), account) as stage:
+        stage.run("sync_inventory")
+        stage.publish()
+        (first,) = (row["environment_id"] for row in stage.rows("dim_flow") if row["flow_id"] == FLOW)
+        stays = next(one for one in both if one.environment_id.lower() != first)
+        at = both.index(stays)
+        urls = json.loads(stage.environ["ENVIRONMENTS"])
+        stage.environ["ENVIRONMENTS"] = json.dumps([urls[at]])
+        stage.app = stage.new_app()
+        stage.clock.advance(days=1)
+        stage.run("sync_inventory")
+        stage.publish()
+        (row,) = (row for row in stage.rows("dim_flow") if row["flow_id"] == FLOW)
+        assert (row["environment_id"], row["name"]) == (stays.environment_id.lower(), f"Flow of {at}")
+
+
 def test_a_file_whose_parts_are_empty_is_not_asked_for_without_end(account: str) -> None:
     with on_stage(with_runs(bare_world(), a_run(1, file=a_log(log_of()))), account) as stage:
         parts = Fault(
