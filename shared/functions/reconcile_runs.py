@@ -84,10 +84,10 @@ class _Reconciling:
         place = app.checkpoints.load(CURSOR, self.id).values
         self.cursor = read_cursor(place, app.settings.history_start or self.now - DEFAULT_HISTORY)
         self.forbidden_since = _begin(app.clock.now().date() - A_DAY * FORBIDDEN_DAYS)
+        self.problem: FlowtrailError | None = None
 
     def run(self) -> None:
         """Go through the steps; one that fails for itself ends none of the others, and is told behind them."""
-        problem: FlowtrailError | None = None
         for step in self._steps():
             if self.deadline.remaining_s < RESERVE_S:
                 self.tally.finished = False
@@ -100,9 +100,9 @@ class _Reconciling:
             except (Throttled, Unreachable):
                 raise
             except (Defer, Skip) as error:
-                problem = problem or error
-        if problem:
-            raise problem
+                self.problem = self.problem or error
+        if self.problem:
+            raise self.problem
 
     def _steps(self) -> Iterator[Callable[[], None]]:
         """The recent days first, then what has been waiting, then older days."""
@@ -287,7 +287,12 @@ class _Reconciling:
         ]
 
     def _is_gone(self, session: Session) -> bool:
-        return self.api.is_gone(f"flowsessions({session.session_id})", "flowsessionid", self.deadline)
+        """Whether a run is gone; one that is refused is only kept from us, which is told behind all steps."""
+        try:
+            return self.api.is_gone(f"flowsessions({session.session_id})", "flowsessionid", self.deadline)
+        except AccessError as error:
+            self.problem = error
+            return False
 
     def _stage_again(self, day: date, here: dict[str, Stamps]) -> None:
         """What the register took of late: a crash may have come before it was staged."""

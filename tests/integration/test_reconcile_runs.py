@@ -11,7 +11,8 @@ import pytest
 from integration.stage import ANCHOR, Stage, a_log, a_run, bare_world, on_stage, run_id, with_runs
 from integration.test_action_logs import log_of
 from integration.test_runs import FAILED, RUNNING, SUCCEEDED, states
-from local.tenant import Access, Fault, World
+from local.tenant import Access, Fault, Session, World
+from local.tenant.world import resolved, stable_id
 from shared.errors import SourcesFailed
 from shared.functions import reconcile_runs
 from shared.state.journal import DELETED_AT_SOURCE, HARMLESS, TAKEN_LATE
@@ -138,6 +139,37 @@ def test_rows_that_are_only_kept_from_us_are_not_gone(account: str) -> None:
         assert not any(row["deleted_at_source_utc"] for row in rows.values())
         assert "depth Basic" in str(stage.app.environments.all()[0].get("access_problem"))
         assert DELETED_AT_SOURCE not in kinds(stage)
+
+
+def test_a_run_that_is_kept_from_us_keeps_no_other_from_its_turn(account: str) -> None:
+    """A team gives the role, so that its depth is not told; one of the runs it shows gets another owner."""
+    old = ANCHOR - timedelta(days=12)
+    started = states(3, (LONG_AGO, LONG_AGO, 5, RUNNING), created=LONG_AGO)
+    ended = states(3, (LONG_AGO, LONG_AGO, 5, RUNNING), (ANCHOR, LONG_AGO, 6, FAILED), created=LONG_AGO)
+    start = (ANCHOR - timedelta(days=20)).date().isoformat()
+    with on_stage(bare_world(), account, HISTORY_START=start) as stage:
+        (environment,) = stage.tenant.world.environments
+        us = stable_id(environment.organization_id, stage.tenant.world.client_id)
+        shallow = replace(environment, access=Access(depths={"prvReadflowsession": "Basic"}))
+        world = replace(stage.tenant.world, environments=(shallow,))
+        untold = Fault("dataverse", path_contains="RetrieveUserPrivileges", times=None, body=b"{}", status=200)
+        stage.tenant.faults.add(untold)
+        first = [a_run(1, LONG_AGO), a_run(2, LONG_AGO), started, a_run(4, old)]
+        stage.tenant.world = with_runs(world, *(owned(run, us) for run in first))
+        assert len(polled(stage)) == 4
+        stage.tenant.world = with_runs(world, a_run(1, LONG_AGO), owned(ended, us))
+        stage.clock.advance(hours=7)
+        with pytest.raises(SourcesFailed, match="prvReadflowsession"):
+            stage.run("reconcile")
+        stage.publish()
+        rows = stage.by_id()
+        assert {key for key, row in rows.items() if row["deleted_at_source_utc"]} == {run_id(2), run_id(4)}
+        assert rows[run_id(3)]["outcome"] == "Failed"
+
+
+def owned(run: Session, owner: str) -> Session:
+    states = (replace(one, values={**resolved(one.values), "_ownerid_value": owner}) for one in run.states)
+    return replace(run, states=tuple(states))
 
 
 def test_a_listing_that_lies_marks_nothing(account: str) -> None:
