@@ -105,11 +105,12 @@ class _Reconciling:
             raise self.problem
 
     def _steps(self) -> Iterator[Callable[[], None]]:
-        """The recent days first, then what has been waiting, then older days."""
+        """The recent days first, then what has been waiting or left behind, then older days."""
         today = self.now.date()
         for back in range(RECENT_DAYS):
             yield partial(self._compare, today - A_DAY * back)
         yield from self._waiting_steps()
+        yield self._stage_again
         for day in self._older_days(today - A_DAY * RECENT_DAYS):
             yield partial(self._compare, day)
 
@@ -230,7 +231,6 @@ class _Reconciling:
         self._taken(run for run in there if run in here and here[run].deleted_at_source_utc)
         gone = [run for run, known in here.items() if not known.deleted_at_source_utc and run not in there]
         self._mark_gone(self._registered(day, gone))
-        self._stage_again(day, here)
 
     def _source_ids(self, day: date) -> dict[str, datetime]:
         """The runs that the source created on a day, with when each changed last."""
@@ -294,13 +294,12 @@ class _Reconciling:
             self.problem = error
             return False
 
-    def _stage_again(self, day: date, here: dict[str, Stamps]) -> None:
-        """What the register took of late: a crash may have come before it was staged."""
-        since = self.app.clock.now() - STAGED_AGAIN
-        recent = (session_id for session_id, known in here.items() if known.ingested_utc > since)
+    def _stage_again(self) -> None:
+        """What the register took of late, of whatever day: a crash may have come before it was staged."""
+        recent = self.app.register.taken_since(self.id, self.app.clock.now() - STAGED_AGAIN)
         for batch in batches(recent, STAGED_AT_ONCE):
             self._need_time()
-            stage_sessions(self.app, self._registered(day, batch))
+            stage_sessions(self.app, batch)
 
     def _need_time(self) -> None:
         if self.deadline.remaining_s < RESERVE_S:

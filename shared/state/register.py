@@ -42,10 +42,9 @@ class Registered:
 
 @dataclass(frozen=True)
 class Stamps:
-    """When a run changed at the source, was last taken, and was found to be gone."""
+    """When a run changed at the source, and was found to be gone."""
 
     modified_utc: datetime
-    ingested_utc: datetime
     deleted_at_source_utc: datetime | None
 
 
@@ -94,10 +93,10 @@ class Register:
         found = self._table.query(where, bounds, ())
         return Counter(parse_day(entity.partition.removeprefix(f"{environment_id}_")) for entity in found)
 
-    def loaded(self, environment_id: str, since: datetime) -> Iterator[Session]:
-        """The runs of an environment that changed since then and whose log has been read."""
+    def taken_since(self, environment_id: str, since: datetime) -> Iterator[Session]:
+        """The runs of an environment whose states were taken since then, in the order of their days and ids."""
         bounds = {**_range_of(environment_id), "since": since}
-        for entity in self._table.query(f"{IN_ENVIRONMENT} and {LOADED} and modified_utc ge @since", bounds):
+        for entity in self._table.query(f"{IN_ENVIRONMENT} and ingested_utc ge @since", bounds):
             yield _registered(entity).session
 
     def stamps(self, environment_id: str, day: date) -> dict[str, Stamps]:

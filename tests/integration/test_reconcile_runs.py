@@ -113,6 +113,34 @@ def test_a_crash_between_the_mark_and_its_staging(account: str) -> None:
         assert reconciled(stage)[run_id(1)]["deleted_at_source_utc"]
 
 
+@pytest.mark.parametrize("days", [6, 12])
+def test_a_crash_between_the_mark_and_its_staging_of_a_day_that_has_had_its_turn(
+    account: str, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    """The last of the recent days, and one of which only a run that was left open is looked at."""
+    monkeypatch.setattr(reconcile_runs, "OLDER_DAYS", 1)
+    at = ANCHOR - timedelta(days=days)
+    start = (ANCHOR - timedelta(days=20)).date().isoformat()
+    runs = [a_run(0, ANCHOR - timedelta(days=19)), states(1, (at, at, 5, RUNNING), created=at)]
+    with on_stage(with_runs(bare_world(), *runs), account, HISTORY_START=start) as stage:
+        polled(stage)
+        stage.clock.advance(hours=7)
+        reconciled(stage)
+        stage.tenant.world = without(stage.tenant.world, 1)
+
+        def die(request: Any) -> None:
+            if "/staging/" in request.url and str(at.date()) in request.url and request.method == "PUT":
+                raise KeyboardInterrupt
+
+        stage.transport.before = die
+        with pytest.raises(KeyboardInterrupt):
+            stage.run("reconcile")
+        stage.transport.before = lambda _: None
+        stage.app = stage.new_app()
+        stage.clock.advance(hours=24)
+        assert reconciled(stage)[run_id(1)]["deleted_at_source_utc"]
+
+
 def test_a_run_that_comes_back_is_marked_no_longer(account: str) -> None:
     whole = with_runs(bare_world(), a_run(1), a_run(2))
     with on_stage(whole, account) as stage:
