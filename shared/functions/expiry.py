@@ -66,12 +66,16 @@ def _deleted(app: App, what: str, first: date) -> Iterator[int]:
 
 
 def _files(app: App, container: Container, folder: str, first: date) -> Iterator[int]:
-    """A folder lists its days in order, so what is kept is not listed but for the first of it."""
+    """A folder lists its days in order, so what is kept is not listed but for the first of it.
+
+    What has no day was put among them by somebody else, and stays.
+    """
 
     def is_over(item: BlobItem) -> bool:
         return _day(item) < first
 
-    for item in takewhile(is_over, app.storage.blobs.list(container, folder)):
+    dated = (item for item in app.storage.blobs.list(container, folder) if DATED.search(item.name))
+    for item in takewhile(is_over, dated):
         app.storage.blobs.delete_unless_changed(container, item)
         yield 1
 

@@ -16,7 +16,7 @@ from local.tenant import Session
 from shared.errors import SettingsError
 from shared.functions import expiry
 from shared.functions.sources import each_source
-from shared.state.names import StateTable
+from shared.state.names import Container, StateTable
 
 RULES = "fact_flow_session=40, fact_flow_action=30\nfact_audit_event=30;raw=30, fact_ingest=30"
 HISTORY = f"{ANCHOR - timedelta(days=90):%Y-%m-%d}"
@@ -77,6 +77,19 @@ def test_old_days_go_with_their_state_and_late_rows_do_not_bring_them_back(accou
         assert not stage.staged()
         expired(stage)
         assert registered(stage) == {run_id(2), run_id(3)}
+
+
+def test_what_somebody_else_puts_among_the_days_keeps_none_of_them(account: str) -> None:
+    with on_stage(with_runs(world_of(), run_aged(1, 50), run_aged(2, 1)), account, HISTORY_START=HISTORY) as stage:
+        stage.run("poll_flow_sessions")
+        stage.publish()
+        notes = "fact_flow_session/_notes.txt"
+        stage.app.storage.blobs.put(Container.POWERBI, notes, b"ours")
+        restart(stage, RETENTION_DAYS="fact_flow_session=30")
+        expired(stage)
+        assert set(stage.published()) >= {notes}
+        stage.app.storage.blobs.delete(Container.POWERBI, notes)
+        assert days_of(stage, "fact_flow_session") == {1}
 
 
 def test_the_ledger_and_the_ingest_log_do_not_grow_for_ever(account: str) -> None:
