@@ -78,7 +78,7 @@ def read_profile(
     needs_flow_logs = bool(logs.columns) and logs.version in (V2, BOTH)
     access = access_of(api, str(user.get("UserId")), flow_logs=needs_flow_logs, deadline=deadline)
     untold = (NO_LOG_COLUMNS,) if needs_flow_logs and log_columns is None else ()
-    attributes = _with_keys(attributes_of(api, "flowsession", deadline), KEY_COLUMNS)
+    attributes = attributes_of(api, "flowsession", KEY_COLUMNS, deadline)
     return Profile(
         environment_id=_id(organization, "EnvironmentId"),
         organization_id=_id(organization, "OrganizationId"),
@@ -135,7 +135,7 @@ def _detail(api: WebApi, deadline: Deadline) -> Row:
 def _log_columns(api: WebApi, deadline: Deadline) -> frozenset[str] | None:
     """The columns of `flowlogs`: none where there is no such table, `None` where they are not told."""
     try:
-        return _with_keys(_attributes(api, "flowlog", deadline), LOG_KEYS)
+        return _attributes(api, "flowlog", LOG_KEYS, deadline)
     except Missing as error:
         return frozenset() if genuine(error) is error else None
     except AccessError:
@@ -159,7 +159,7 @@ def _log_settings(api: WebApi, columns: frozenset[str] | None, deadline: Deadlin
 
 
 def _organization_row(api: WebApi, deadline: Deadline) -> Row:
-    known = attributes_of(api, "organization", deadline) or frozenset()
+    known = attributes_of(api, "organization", (), deadline) or frozenset()
     columns = tuple(column for column in ORGANIZATION_COLUMNS if column in known)
     try:
         return next(api.rows(Query("organizations", ("organizationid", *columns)), deadline), NO_ROW)
@@ -167,22 +167,19 @@ def _organization_row(api: WebApi, deadline: Deadline) -> Row:
         return NO_ROW  # which privilege that takes is among the access problems
 
 
-def attributes_of(api: WebApi, entity: str, deadline: Deadline) -> frozenset[str] | None:
+def attributes_of(api: WebApi, entity: str, keys: Iterable[str], deadline: Deadline) -> frozenset[str] | None:
     """The columns of a table; `None` where the environment has no such table or does not describe it to us."""
     try:
-        return _attributes(api, entity, deadline)
+        return _attributes(api, entity, keys, deadline)
     except (Missing, AccessError):
         return None
 
 
-def _attributes(api: WebApi, entity: str, deadline: Deadline) -> frozenset[str]:
-    query = Query(f"EntityDefinitions(LogicalName='{entity}')/Attributes", ("LogicalName",))
-    return frozenset(str(row.get("LogicalName", "")) for row in api.rows(query, deadline))
-
-
-def _with_keys(columns: frozenset[str] | None, keys: Iterable[str]) -> frozenset[str] | None:
+def _attributes(api: WebApi, entity: str, keys: Iterable[str], deadline: Deadline) -> frozenset[str] | None:
     """The columns of a table; without the key ones they are not told."""
-    return columns if columns is not None and columns.issuperset(keys) else None
+    query = Query(f"EntityDefinitions(LogicalName='{entity}')/Attributes", ("LogicalName",))
+    columns = frozenset(str(row.get("LogicalName", "")) for row in api.rows(query, deadline))
+    return columns if columns.issuperset(keys) else None
 
 
 def _id(organization: Row, name: str) -> str:

@@ -165,7 +165,7 @@ class _Sync:
         return self.profile.checked_utc
 
     def _found(self, listing: Listing) -> list[dict[str, Any]]:
-        columns = listing.columns(attributes_of(self.api, listing.entity, self.deadline))
+        columns = listing.columns(attributes_of(self.api, listing.entity, listing.required, self.deadline))
         query = Query(listing.entity_set, columns, listing.filter, unpublished=listing.unpublished)
         rows = list(self.api.rows(query, self.deadline))
         owners = {str(row["_ownerid_value"]).lower() for row in rows if row.get("_ownerid_value")}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from integration.stage import ANCHOR, Stage, bare_world, on_stage, run_id
-from local.tenant import Access, World
+from local.tenant import Access, Fault, World
 from shared.publishing.dimensions import UNKNOWN
 from shared.publishing.parquet import rows_of
 from shared.publishing.staging import Destination
@@ -126,6 +126,16 @@ def test_a_flow_that_events_name_first_gets_its_name(account: str, elsewhere: bo
         assert [row["name"] for row in stage.rows("dim_flow")] == [UNKNOWN]
         row = flows(stage)[FLOW]
         assert (row["name"], row["environment_id"]) == ("Flow 1", here)
+
+
+def test_a_false_list_of_columns_empties_none_and_brings_no_recordings(account: str) -> None:
+    with on_stage(with_flows(bare_world(), flow(1, uiflowtype=0), flow(7, uiflowtype=101)), account) as stage:
+        before = flows(stage)
+        empty = Fault("dataverse", path_contains="'workflow')/Attributes", status=200, body=b'{"value":[]}')
+        stage.tenant.faults.add(empty)
+        stage.clock.advance(days=1)
+        assert flows(stage) == before
+        assert not stage.tenant.faults.pending
 
 
 def named_by_events(stage: Stage, *names: tuple[str | None, int]) -> str:
