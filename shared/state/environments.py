@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
 from shared.dataverse.log_settings import LogSettings
 from shared.dataverse.profile import FRESH, Profile
+from shared.errors import Conflict
 from shared.settings import Environment
-from shared.state.entities import Entities, Entity, Operation, Write
+from shared.state.entities import Entities, Entity, Operation, Properties, Write
 
 PARTITION = "environment"
 NOT_DESCRIBED = timedelta(hours=1)
 IDENTITY = ("environment_id", "organization_id", "name", "url")
 LOG_PREFIX = "log_"
+MOST_CONFLICTS = 20
 
 
 class EnvironmentTable:
@@ -43,37 +46,40 @@ class EnvironmentTable:
     def save(self, environment: Environment, profile: Profile) -> None:
         """Remember a profile; a problem that goes on keeps the time since when it is there."""
         problem = "\n".join(profile.access_problems) or None
-        self._write(
-            environment, {**_properties(profile), **self._problem(environment, problem, profile.checked_utc)}
+        self._change(
+            environment, lambda known: {**_properties(profile), **_problem(known, problem, profile.checked_utc)}
         )
 
     def note_problem(self, environment: Environment, problem: str, now: datetime) -> None:
         """Remember why an environment can't be read, next to what is known of it."""
-        known = self._properties(environment) or {"name": environment.name, "url": environment.url}
-        self._write(environment, {**known, **self._problem(environment, problem, now)})
+        unknown = {"name": environment.name, "url": environment.url}
+        self._change(environment, lambda known: {**(known or unknown), **_problem(known, problem, now)})
 
     def refuses(self, environment: Environment, now: datetime) -> datetime:
         """Remember that an environment keeps runs from us; return since when it does."""
-        known = self._properties(environment)
-        if not known.get("refused_utc"):
-            self._write(environment, {**known, "refused_utc": now})
-        return known.get("refused_utc") or now
+        noted = self._change(environment, lambda known: {**known, "refused_utc": known.get("refused_utc") or now})
+        return noted["refused_utc"]
 
     def lets_in(self, environment: Environment) -> None:
         """Remember that everything an environment kept from us has been read."""
-        self._write(environment, {**self._properties(environment), "refused_utc": None})
+        self._change(environment, lambda known: {**known, "refused_utc": None})
 
-    def _problem(self, environment: Environment, problem: str | None, now: datetime) -> dict[str, Any]:
-        known = self._properties(environment)
-        since = (known.get("problem_since_utc") or now) if problem else None
-        return {"access_problem": problem, "problem_since_utc": since, "refused_utc": known.get("refused_utc")}
+    def _change(self, environment: Environment, change: Callable[[Properties], Properties]) -> Properties:
+        """Write what `change` makes of what is there, and return it; where somebody else was quicker, of that.
 
-    def _properties(self, environment: Environment) -> Mapping[str, Any]:
-        entity = self._table.get(PARTITION, _row(environment))
-        return entity.properties if entity else {}
-
-    def _write(self, environment: Environment, properties: dict[str, Any]) -> None:
-        self._table.write(Operation(Write.UPSERT, PARTITION, _row(environment), properties))
+        Raises:
+            Conflict: others were quicker again and again.
+        """
+        for _ in range(MOST_CONFLICTS):
+            entity = self._table.get(PARTITION, _row(environment))
+            changed = change(entity.properties if entity else {})
+            if entity and changed == entity.properties:
+                return changed
+            write, etag = (Write.REPLACE, entity.etag) if entity else (Write.CREATE, "")
+            with suppress(Conflict):
+                self._table.write(Operation(write, PARTITION, _row(environment), changed, etag))
+                return changed
+        raise Conflict(f"What is known of {environment.name} changes faster than it can be written.")
 
     def all(self) -> list[Entity]:
         return list(self._table.partition(PARTITION))
@@ -81,6 +87,11 @@ class EnvironmentTable:
 
 def _row(environment: Environment) -> str:
     return environment.host
+
+
+def _problem(known: Properties, problem: str | None, now: datetime) -> Properties:
+    since = (known.get("problem_since_utc") or now) if problem else None
+    return {"access_problem": problem, "problem_since_utc": since, "refused_utc": known.get("refused_utc")}
 
 
 def _properties(profile: Profile) -> dict[str, Any]:

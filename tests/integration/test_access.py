@@ -240,6 +240,27 @@ def test_a_refusal_is_one_gap_from_its_begin_to_its_end(account: str, access: Ac
         assert [kind for kind, *_ in refusals(stage)] == [REFUSED_FOR_A_WHILE, REFUSES]
 
 
+@pytest.mark.parametrize("tick", ["sync_inventory", "poll_flow_sessions"])
+def test_what_two_timers_note_at_once_is_both_kept(account: str, tick: str) -> None:
+    """The inventory and a poll come at the same second, and each writes what it knows of the environment."""
+    with on_stage(with_runs(bare_world(), a_run(1)), account) as stage:
+        stage.run("poll_flow_sessions")
+        stage.clock.advance(hours=25)
+        (environment,) = stage.app.settings.environments
+        other, since = stage.new_app(), stage.clock.now()
+
+        def first_of_all(request: Any) -> None:
+            if "/environments(" in request.url and request.method in ("PUT", "PATCH"):
+                stage.transport.before = lambda _: None
+                other.environments.refuses(environment, since)
+
+        stage.transport.before = first_of_all
+        stage.run(tick)
+        known = stage.app.environments.known(environment)
+        assert known is not None
+        assert (known.refused_utc, known.checked_utc) == (since, since)
+
+
 NO_DEPTHS = b'{"RolePrivileges":[]}'
 UNTOLD = b'{"error":{"code":"0x80040220","message":"no"}}'
 
