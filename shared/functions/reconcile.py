@@ -68,25 +68,31 @@ def _list_all(app: App, content_type: str, deadline: Deadline, tally: Tally) -> 
     late = 0
     tally.window_from_utc, tally.window_to_utc = whole.start, whole.end
     problem: OddEntries | None = None
-    for window in pieces(whole, timedelta(hours=app.settings.audit_window_hours)):
-        try:
-            for page in feed.listing(content_type, window, deadline):
-                until = listed_until or whole.start
-                late += app.ledger.add([blob for blob in page if blob.created < until], app.clock.now())
-                new = app.ledger.add([blob for blob in page if blob.created >= until], app.clock.now())
-                tally.rows_read += len(page)
-                tally.rows_written += new
-        except NotSubscribed as error:
-            log.info("Nothing of %s can be listed: %s", content_type, error)
-            break
-        except OddEntries as error:
-            problem = error
+    try:
+        for window in pieces(whole, timedelta(hours=app.settings.audit_window_hours)):
+            try:
+                for page in feed.listing(content_type, window, deadline):
+                    until = listed_until or whole.start
+                    late += app.ledger.add([blob for blob in page if blob.created < until], app.clock.now())
+                    new = app.ledger.add([blob for blob in page if blob.created >= until], app.clock.now())
+                    tally.rows_read += len(page)
+                    tally.rows_written += new
+            except NotSubscribed as error:
+                log.info("Nothing of %s can be listed: %s", content_type, error)
+                break
+            except OddEntries as error:
+                problem = error
+    finally:  # what entered the ledger is not late any more where the listing starts again
+        _tell_late(content_type, late, tally)
+    if problem:
+        raise problem
+
+
+def _tell_late(content_type: str, late: int, tally: Tally) -> None:
     tally.rows_written += late
     if late:
         tally.note = f"{late} content blobs were listed late"
         log.warning("%d content blobs of %s were listed late", late, content_type)
-    if problem:
-        raise problem
 
 
 def give_up_expired(app: App, content_type: str) -> None:

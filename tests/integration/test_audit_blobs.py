@@ -138,6 +138,22 @@ def test_the_daily_listing_starts_again_where_the_service_breaks_it_off(account:
         assert states(stage) == {"done": 1, "pending": 1}
 
 
+def test_what_was_listed_late_is_told_though_the_listing_starts_again(account: str) -> None:
+    """It is broken off at the last of the windows, behind that of the late blob."""
+    late = a_blob(2, created=ANCHOR - timedelta(hours=5), listed=ANCHOR + timedelta(hours=1))
+    with on_stage(world_of(a_blob(1), late), account) as stage:
+        stage.run("poll_audit_content")
+        stage.clock.advance(hours=4)
+        broken = json.dumps({"error": {"code": "AF20030", "message": "made up"}}).encode()
+        listing = Fault("activity", path_contains="subscriptions/content", first_skip=27, status=400, body=broken)
+        stage.tenant.faults.add(listing)
+        stage.run("reconcile")
+        assert not stage.tenant.faults.pending
+        day = stage.app.journal.day(stage.clock.now().date().isoformat())
+        (told,) = [one for one in day if (one.function, one.source) == ("reconcile", CONTENT_TYPE)]
+        assert (told.note, told.rows_written) == ("1 content blobs were listed late", 1)
+
+
 def test_a_record_that_cannot_be_read_is_a_gap_and_costs_no_other(account: str) -> None:
     blob = a_blob(1, an_event(1), an_event(2))
     with on_stage(world_of(blob), account) as stage:
