@@ -16,7 +16,7 @@ from integration.test_action_logs import log_of, played
 from integration.test_flow_logs import flow_log_row, logged, world_of
 from integration.test_inventory import FLOW, flow
 from integration.test_runs import RUNNING, SUCCEEDED, polled, states
-from local.tenant import Access, Fault, World
+from local.tenant import Access, Fault, Session, World
 from shared.errors import SourcesFailed
 from shared.functions import sources
 from shared.state.names import Container, Queue
@@ -277,6 +277,23 @@ def test_names_of_people_come_back_with_the_privilege(account: str) -> None:
         owned = replace(late, states=(replace(state, values={**state.values, "_ownerid_value": owner}),))  # type: ignore[dict-item]
         stage.tenant.world = with_runs(stage.tenant.world, owned)
         stage.clock.advance(minutes=2)
+        assert "@" in polled(stage)[run_id(77)]["user_id"]
+
+
+def test_names_of_people_come_back_with_the_depth_of_the_privilege(account: str) -> None:
+    """Below organization depth other people are left out without an error; the worker goes on."""
+    world = small_world(environments=1, sessions_per_environment=3, blobs=1)
+    (whole,) = world.environments
+    shut = replace(whole, access=Access(depths={"prvReadUser": "Basic"}))
+    with on_stage(replace(world, environments=(shut,)), account) as stage:
+        stage.clock.advance(minutes=5)
+        owner, *others = (row["user_id"] for row in polled(stage).values())
+        assert not any("@" in user_id for user_id in (owner, *others))
+        stage.clock.advance(hours=2)
+        at = stage.clock.now() - timedelta(minutes=2)
+        state = states(77, (at, at, 10**12, SUCCEEDED), created=at).states[0]
+        late = replace(state, values={**state.values, "_ownerid_value": owner})  # type: ignore[dict-item]
+        stage.tenant.world = with_runs(replace(world, environments=(whole,)), Session(run_id(77), (late,)))
         assert "@" in polled(stage)[run_id(77)]["user_id"]
 
 
