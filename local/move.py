@@ -112,8 +112,8 @@ def _second_looks(storage: Storage) -> Iterator[LogRequest]:
     register = Register(storage.table(StateTable.FLOW_SESSIONS))
     for entity in EnvironmentTable(storage.table(StateTable.ENVIRONMENTS)).all():
         if stopped and (environment_id := entity.get("environment_id")):
-            loaded = register.loaded(environment_id, stopped - GRACE - SURE)
-            may_grow = (run for run in loaded if run.log_version == V2 or entity.get("log_version") == BOTH)
+            taken = register.taken_since(environment_id, stopped - GRACE - SURE)
+            may_grow = (run for run in taken if run.log_version == V2 or entity.get("log_version") == BOTH)
             yield from requests_for(entity.get("url"), may_grow)
 
 

@@ -21,7 +21,6 @@ READERS = 8
 MOST_CONFLICTS = 20
 IN_ENVIRONMENT = "PartitionKey ge @first and PartitionKey lt @behind"
 FORBIDDEN = f"log_status eq '{LogStatus.FORBIDDEN.value}'"
-LOADED = f"log_status eq '{LogStatus.LOADED.value}'"
 UNSETTLED = " or ".join(
     [
         f"log_status eq '{LogStatus.PENDING.value}'",
