@@ -260,8 +260,9 @@ def succeed(known: Session | None, newer: Session, now: datetime) -> Session | N
     its versions start again from below, but its clock does not.
     A state that was known already keeps its `ingested_utc`; a new one gets a greater one, whatever the clock
     says, so that `ingested_utc` alone orders the states of a run. What is known of the action log stays,
-    unless the row names another file now, or the run was opened again: then its log is awaited again. A machine
-    that is known stays when it is deleted at the source.
+    unless the row names another file now, or the run was opened again, or there was none by the settings, which
+    go by how runs end, and this one ended another way: then its log is awaited again. A machine that is known
+    stays when it is deleted at the source.
     A run that was marked as deleted and is met again has come back.
     """
     if known is None:
@@ -273,12 +274,18 @@ def succeed(known: Session | None, newer: Session, now: datetime) -> Session | N
     log = {name: getattr(known, name) for name in LOG_FIELDS}
     if not newer.is_finished:
         log |= {"log_status": None, "log_failing_utc": None}
-    elif not known.is_finished or newer.log_file_id not in (None, known.log_file_id):
+    elif _is_awaited_again(known, newer):
         log |= {"log_status": LogStatus.PENDING, "log_failing_utc": None}
     ingested = max(now, known.ingested_utc + MILLISECOND)
     kept = {name: getattr(newer, name) or getattr(known, name) for name in LINKS_TO_MACHINES}
     kept |= {**log, "user_id": _owner(known, newer), "deleted_at_source_utc": None, "ingested_utc": ingested}
     return replace(newer, **kept)
+
+
+def _is_awaited_again(known: Session, newer: Session) -> bool:
+    names_another = newer.log_file_id not in (None, known.log_file_id)
+    may_have_one = known.log_status == LogStatus.DISABLED and newer.outcome != known.outcome
+    return not known.is_finished or names_another or may_have_one
 
 
 def read_again(known: Session | None, reading: Session, now: datetime) -> Session | None:

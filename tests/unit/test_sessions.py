@@ -309,6 +309,20 @@ def test_another_file_is_awaited_again() -> None:
     assert newer.log_status == LogStatus.PENDING
 
 
+@pytest.mark.parametrize(
+    ("statuscode", "is_awaited"), [(8, True), (4, False)], ids=["failed after all", "succeeded as before"]
+)
+def test_a_log_that_only_failed_runs_write_is_awaited_when_the_run_has_failed(
+    statuscode: int, is_awaited: bool
+) -> None:
+    known = taken(None, session(statuscode=4, additionalcontext=None))
+    assert known is not None
+    disabled = amended(known, NOW, log_status=LogStatus.DISABLED)
+    newer = taken(disabled, session(statuscode=statuscode, additionalcontext=None, versionnumber=43))
+    assert newer is not None
+    assert newer.log_status == (LogStatus.PENDING if is_awaited else LogStatus.DISABLED)
+
+
 def test_after_a_restore_a_lower_version_with_a_later_change_is_newer() -> None:
     known = taken(None, session())
     newer = taken(known, session(versionnumber=7, modifiedon="2026-05-19T10:00:00Z"))
