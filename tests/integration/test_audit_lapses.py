@@ -12,7 +12,7 @@ from itertools import pairwise
 import pytest
 from azure.core.pipeline.transport import HttpRequest
 
-from integration.stage import ANCHOR, Stage, on_stage
+from integration.stage import ANCHOR, Stage, StageClock, on_stage
 from integration.test_audit_content import A_MOMENT, CONTENT_TYPE, a_blob, collected, gaps, world_of
 from local.tenant import Fault
 from shared.errors import SourcesFailed
@@ -279,3 +279,18 @@ def test_a_service_whose_clock_is_ahead_for_once_leaves_no_hole(account: str) ->
         assert collected(stage) == ["1"]
         stage.clock.advance(hours=3)
         assert collected(stage) == ["1", "2"]
+
+
+@pytest.mark.parametrize("skew_h", [-30, 30, 240])
+def test_our_clock_that_is_wrong_by_days_for_once_leaves_no_hole_and_no_gap(account: str, skew_h: int) -> None:
+    later = [a_blob(number, created=ANCHOR + timedelta(hours=number, minutes=-90)) for number in range(2, 5)]
+    with on_stage(world_of(a_blob(1), *later), account) as stage:
+        assert collected(stage) == ["1"]
+        stage.app = stage.new_app()
+        stage.app.clock = StageClock(stage.clock.at + timedelta(hours=skew_h))
+        stage.run("poll_audit_content")
+        stage.app = stage.new_app()
+        for newest in range(2, 5):
+            stage.clock.advance(hours=1)
+            assert collected(stage) == [str(number) for number in range(1, newest + 1)]
+        assert not gaps(stage)
