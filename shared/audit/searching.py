@@ -151,8 +151,9 @@ class _Search:
         """Ask how a query is: read it, cut its time in two, or ask anew."""
         try:
             query = self.service.look(piece.query_id, self.deadline)
-        except (Missing, StartAgain) as error:
-            return self._again(piece, f"the service no longer keeps it: {error}")
+        except (Defer, Skip) as error:
+            self._check_hope(piece, error)
+            return self._again(piece, f"the service gives nothing of it: {error}")
         if query.status == SUCCEEDED:
             first = self.service.first_page(piece.query_id)
             whole = replace(piece, next=first, read=0, matched=0, about=query.about, cut=query.is_cut)
@@ -165,13 +166,20 @@ class _Search:
             return self._again(piece, f"it is {query.status} since {piece.asked_utc}")
         return None
 
+    def _check_hope(self, piece: Piece, error: Defer | Skip) -> None:
+        """Raise an error that may pass: the query is still kept, and was not sent so long ago."""
+        is_gone = isinstance(error, (Missing, StartAgain))
+        if isinstance(error, Throttled) or not (is_gone or piece.is_overdue(self.app.clock.now())):
+            raise error
+
     def _read(self, piece: Piece) -> None:
         """Take page after page; the place is kept after each, and after the last it is seen whether all came."""
         seen: set[str] = set()
         while not self._is_late():
             try:
                 page = self.service.page(piece.next, self.deadline)
-            except (Missing, StartAgain) as error:
+            except (Defer, Skip) as error:
+                self._check_hope(piece, error)
                 return self._again(piece, str(error))
             matched = piece.matched + self._keep(piece, page)
             read = replace(piece, next=page.next, read=piece.read + len(page.records), matched=matched)

@@ -279,6 +279,20 @@ def test_a_query_that_always_fails_is_given_up_loudly(account: str) -> None:
         assert kinds(stage) == [SEARCH_INCOMPLETE]
 
 
+@pytest.mark.parametrize("path", [f"{QUERIES}/", "/records"])
+def test_a_query_that_gives_nothing_but_errors_is_given_up_loudly(account: str, path: str) -> None:
+    with searching_stage(unlisted_days(1), account, search=days_ago(1)) as stage:
+        poll(stage)
+        stage.tenant.faults.add(Fault("graph", method="GET", path_contains=path, times=None, status=500))
+        for _ in range(search_plan.MOST_TRIES * 6):
+            with suppress(SourcesFailed):
+                poll(stage, hours=5)
+            stage.clock.advance(hours=5)
+        assert is_done(stage)
+        assert kinds(stage) == [SEARCH_INCOMPLETE]
+        assert len(to_graph(stage, "POST")) == search_plan.MOST_TRIES
+
+
 def test_a_query_that_is_no_longer_kept_is_asked_anew(account: str) -> None:
     limits = Limits(search_s=1_500, search_kept_s=7_200)
     with searching_stage(unlisted_days(1), account, limits, search=days_ago(1)) as stage:
