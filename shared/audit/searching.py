@@ -18,6 +18,7 @@ from shared.clock import Deadline
 from shared.errors import Defer, FlowtrailError, Missing, Skip, Stop, Throttled
 from shared.intervals import Interval, gaps
 from shared.net.api import StartAgain
+from shared.schema import FACT_AUDIT_EVENT
 from shared.state.checkpoints import Checkpoint
 from shared.state.journal import (
     BROUGHT_BY_SEARCH,
@@ -122,7 +123,9 @@ class _Search:
         return late
 
     def _advance(self, piece: Piece) -> None:
-        if piece.next:
+        if _is_over(self.app, piece.start):
+            self._swap(piece)
+        elif piece.next:
             self._read(piece)
         elif piece.query_id:
             self._look(piece)
@@ -292,9 +295,15 @@ def _tell_filled(app: App) -> None:
     holes = [Interval(gap.from_utc, gap.to_utc) for gap in found if gap.kind == SEARCH_INCOMPLETE]
     for gap in found:
         needed = Interval(gap.from_utc - LATEST, max(gap.to_utc, gap.from_utc))
-        if gap.kind in LOSSES_OF_THE_FEED and _is_covered(needed, searched, holes):
+        is_wanted = gap.kind in LOSSES_OF_THE_FEED and not _is_over(app, gap.from_utc)
+        if is_wanted and _is_covered(needed, searched, holes):
             told = replace(gap, kind=FILLED_BY_SEARCH, subject=f"{gap.kind}: {gap.subject}", reason=FILLED)
             app.journal.lost(replace(told, noticed_utc=app.clock.now()))
+
+
+def _is_over(app: App, instant: datetime) -> bool:
+    """Whether no events of that day are kept any more: publishing would give up what a search brings of them."""
+    return app.settings.retention.is_over(FACT_AUDIT_EVENT.name, instant.date(), app.clock.now().date())
 
 
 def _is_covered(needed: Interval, searched: list[Interval], holes: list[Interval]) -> bool:

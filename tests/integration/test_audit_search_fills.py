@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -26,7 +26,7 @@ from integration.test_audit_content import world_of
 from integration.test_audit_replay import restart
 from local.tenant import Fault, Limits
 from shared.audit import search_plan, searching
-from shared.audit.search_plan import read_plan
+from shared.audit.search_plan import midnight, read_plan
 from shared.audit.searched import SEARCHED
 from shared.state.journal import (
     BLOB_LOST,
@@ -34,10 +34,23 @@ from shared.state.journal import (
     CONTENT_EXPIRED,
     FILLED_BY_SEARCH,
     SEARCH_INCOMPLETE,
+    Gap,
 )
 from shared.state.names import Container
 
 pytestmark = pytest.mark.usefixtures("many_queries_in_a_tick")
+
+
+def a_loss(at: datetime) -> Gap:
+    return Gap(
+        source="Audit.General",
+        from_utc=at,
+        to_utc=at + timedelta(hours=1),
+        kind=BLOB_LOST,
+        subject="one",
+        reason="It expired.",
+        noticed_utc=at,
+    )
 
 
 def test_what_the_feed_never_brought_is_taken_and_told(account: str) -> None:
@@ -166,3 +179,36 @@ def test_reading_a_search_again_displaces_nothing_of_the_feed(account: str, *, o
         poll(stage)
         assert numbers(stage) == [1]
         assert stage.rows("fact_audit_event") == before
+
+
+def test_days_that_are_no_longer_kept_are_neither_searched_nor_told_as_missing(account: str) -> None:
+    month_end = midnight(ANCHOR.replace(day=1) + timedelta(days=32)).replace(day=1)
+    over, kept = ANCHOR + timedelta(hours=2), month_end + timedelta(days=20)
+    world = world_of(blob_at(1, over), blob_at(2, kept, listed=NEVER))
+    with searching_stage(world, account, search="monthly") as stage:
+        restart(stage, RETENTION_DAYS="fact_audit_event=30")
+        stage.app.journal.first_seen(stage.clock.now())
+        stage.clock.advance(hours=12)
+        poll(stage)
+        assert numbers(stage) == [1]
+        stage.clock.at = month_end + timedelta(days=45)
+        stage.run("reconcile")
+        poll_until(stage, lambda: numbers(stage) == [2])
+        poll_until(stage, lambda: is_done(stage, searching.MONTHLY))
+        (gap,) = [one for one in stage.app.journal.gaps() if one.kind == BROUGHT_BY_SEARCH]
+        assert gap.from_utc <= kept < gap.to_utc
+        assert len(to_graph(stage, "POST")) <= 30
+
+
+@pytest.mark.parametrize(("days", "told"), [(35, []), (20, [FILLED_BY_SEARCH])])
+def test_a_loss_of_days_that_are_no_longer_kept_is_not_told_as_filled(
+    account: str, days: int, told: list[str]
+) -> None:
+    at = MIDNIGHT - timedelta(days=days)
+    events = [blob_at(number, MIDNIGHT - timedelta(days=number), listed=NEVER) for number in (2, days)]
+    with searching_stage(world_of(*events), account) as stage:
+        restart(stage, RETENTION_DAYS="fact_audit_event=30", AUDIT_SEARCH=days_ago(45))
+        stage.app.journal.lost(a_loss(at))
+        poll_until(stage, lambda: is_done(stage))
+        assert [kind for kind in kinds(stage) if kind != BLOB_LOST] == told
+        assert numbers(stage) == ([2] if days > 30 else [2, days])
