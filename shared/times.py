@@ -40,6 +40,11 @@ def _as_utc(instant: datetime) -> datetime:
         return instant.replace(tzinfo=UTC)
 
 
+def is_to_come(at: datetime | None, now: datetime, most: timedelta) -> bool:
+    """Whether a pause still lasts; one that ends further ahead than `most` was begun by a clock that was ahead."""
+    return at is not None and now < at <= now + most
+
+
 def to_millisecond(instant: datetime) -> datetime:
     beyond = instant.microsecond % 1000
     return instant.replace(microsecond=instant.microsecond - beyond) if beyond else instant

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.audit.cursor import RETENTION
 from shared.audit.feed import ContentBlob
-from shared.audit.forgiveness import after_failure
+from shared.audit.forgiveness import LONGEST_PAUSE, after_failure
 from shared.audit.reading import Reading, as_array, read_blob, told
 from shared.batches import grouped
 from shared.clock import Deadline
@@ -28,6 +28,7 @@ from shared.state.journal import BLOB_LOST, RECORDS_UNREADABLE, Gap
 from shared.state.ledger import BlobStatus, LedgerEntry, earliest_day, row_of
 from shared.state.names import Container
 from shared.threads import InvocationThreads
+from shared.times import is_to_come
 
 if TYPE_CHECKING:
     from shared.app import App
@@ -114,10 +115,10 @@ class Collector:
     def _due(self) -> Iterator[LedgerEntry]:
         now = self.app.clock.now()
         for entry in self.app.ledger.pending(self.content_type, earliest_day(now)):
-            if entry.retry_utc is None or entry.retry_utc <= now:
-                yield entry
-            else:
+            if is_to_come(entry.retry_utc, now, LONGEST_PAUSE):
                 self.tally.waits(entry.listed_utc)
+            else:
+                yield entry
 
     def _fetch(self, entry: LedgerEntry) -> Fetched | None:
         if self.halted.is_set():

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from shared.intervals import Interval, pieces
+from shared.times import is_to_come
 
 DAY = timedelta(days=1)
 SHORTEST = timedelta(minutes=1)
@@ -56,10 +57,11 @@ class Piece:
         return Interval(self.start, self.end)
 
     def may_be_asked(self, now: datetime) -> bool:
-        return not self.query_id and (self.after_utc is None or self.after_utc <= now)
+        return not self.query_id and not is_to_come(self.after_utc, now, PAUSE)
 
     def is_overdue(self, now: datetime) -> bool:
-        return self.asked_utc is not None and now - self.asked_utc > LONGEST_QUERY
+        """One that was asked by a clock that was far ahead would otherwise never be."""
+        return self.asked_utc is not None and abs(now - self.asked_utc) > LONGEST_QUERY
 
     def again(self, now: datetime) -> Piece | None:
         """The same to be asked anew after a pause; `None` when it was tried often enough."""

@@ -28,6 +28,10 @@ def take_turn(checkpoints: Checkpoints, now: datetime) -> bool:
 
 
 def used_until(used: datetime | None, now: datetime) -> datetime | None:
-    """Up to when time is used up by one more query; `None` where that up to now is used already."""
-    begin = max(used or now - SAVED_UP, now - SAVED_UP)
+    """Up to when time is used up by one more query; `None` where that up to now is used already.
+
+    What is used up far ahead was noted by a clock that was ahead, and says only that nothing is saved up.
+    """
+    known = now if used and used > now + SAVED_UP else used
+    begin = max(known or now - SAVED_UP, now - SAVED_UP)
     return begin + SPACING if begin <= now else None

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from integration.stage import ANCHOR, Stage, bare_world, on_stage, small_world
+from integration.stage import ANCHOR, Stage, StageClock, bare_world, on_stage, small_world
 from local.tenant import ContentBlob, Fault, Limits, World
 from shared.errors import SourcesFailed
 from shared.state.journal import Gap
@@ -146,6 +146,21 @@ def test_a_poisoned_blob_keeps_no_other_one_waiting(account: str) -> None:
         stage.tenant.faults.clear()
         stage.clock.advance(minutes=15)
         assert collected(stage) == ["0", "1", "2", "3"]
+
+
+def test_a_blob_that_failed_while_our_clock_was_ahead_is_tried_again_before_it_expires(account: str) -> None:
+    blob = a_blob(1, expires=ANCHOR + timedelta(hours=6))
+    with on_stage(world_of(blob), account) as stage:
+        stage.tenant.faults.add(Fault("activity", path_contains=blob.content_id[:23], times=None, status=500))
+        stage.app.clock = StageClock(ANCHOR + timedelta(hours=20))
+        assert collected(stage) == []
+        stage.tenant.faults.clear()
+        stage.app = stage.new_app()
+        for _ in range(8):
+            stage.clock.advance(hours=1)
+            stage.run("poll_audit_content")
+        assert collected(stage) == ["1"]
+        assert not gaps(stage)
 
 
 @pytest.mark.parametrize("body", [b"<html>maintenance</html>", b"{}", b""])

@@ -20,7 +20,7 @@ from shared.audit.search_plan import (
     next_month,
     read_plan,
 )
-from shared.audit.submissions import used_until
+from shared.audit.submissions import SPACING, used_until
 from shared.intervals import Interval, pieces
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
@@ -92,6 +92,18 @@ def test_the_share_of_a_day_is_kept_whatever_the_schedule(minutes: int) -> None:
             sent.append(now)
     most = max(sum(first <= one < first + DAY for one in sent) for first in sent)
     assert 5 < most < 0.9 * GRANTED
+
+
+def test_what_a_clock_that_was_ahead_has_noted_is_not_waited_for() -> None:
+    ahead = START + 30 * DAY
+    assert used_until(used_until(None, ahead), START) == START + SPACING
+    assert used_until(START + SPACING, START) is None
+    again = PIECE.again(ahead)
+    assert again
+    assert again.may_be_asked(START)
+    asked = replace(PIECE, query_id="id", asked_utc=ahead)
+    assert asked.is_overdue(START)
+    assert not asked.is_overdue(ahead - timedelta(minutes=10))
 
 
 @pytest.mark.parametrize(
