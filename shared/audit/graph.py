@@ -15,6 +15,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from shared.audit.reading import mended
 from shared.clock import Deadline
 from shared.errors import AccessError, Defer
 from shared.intervals import Interval
@@ -146,7 +147,7 @@ def _record(found: Any) -> Any:
         return found
     entry = cast("dict[str, Any]", found)
     data = entry.get("auditData")
-    known = _decoded(data) if isinstance(data, str) else data
+    known = _decoded_data(data) if isinstance(data, str) else data
     record = cast("dict[str, Any]", known) if isinstance(known, dict) else {}
     around = {
         "Id": entry.get("id"),
@@ -160,16 +161,28 @@ def _record(found: Any) -> Any:
     return {**{name: value for name, value in around.items() if value and not own.get(name)}, **own}
 
 
-def _decoded(text: str) -> Any:
+def _decoded(text: bytes) -> Any:
+    """What JSON text says; one text in it that breaks off inside a character must not cost all others.
+
+    Raises:
+        msgspec.DecodeError: it is no JSON.
+    """
     try:
         return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return msgspec.json.decode(mended(text))
+
+
+def _decoded_data(text: str) -> Any:
+    try:
+        return _decoded(text.encode())
     except msgspec.DecodeError:
         return None
 
 
 def _object(reply: Reply) -> dict[str, Any]:
     try:
-        found = msgspec.json.decode(reply.body)
+        found = _decoded(reply.body)
     except msgspec.DecodeError as error:
         raise Defer(f"The answer of Microsoft Graph is no JSON: {error}", MALFORMED_RETRY_S) from error
     if not isinstance(found, dict):

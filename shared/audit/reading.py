@@ -64,17 +64,18 @@ def _selection(body: bytes, workloads: frozenset[str]) -> Selection:
     try:
         return select(body, workloads)
     except Unreadable:
-        return select(_mended(body), workloads)
+        return select(mended(body), workloads)
 
 
 def _row(record: bytes, blob: ContentBlob, now: datetime) -> dict[str, Any]:
     try:
         return read_event(record, blob, now)
     except Unreadable:
-        return read_event(_mended(record), blob, now)
+        return read_event(mended(record), blob, now)
 
 
-def _mended(text: bytes) -> bytes:
+def mended(text: bytes) -> bytes:
+    """JSON text that can be read though characters in it are broken off."""
     return b"".join(sanitized([text.removeprefix(codecs.BOM_UTF8)]))
 
 

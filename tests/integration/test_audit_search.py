@@ -301,6 +301,18 @@ def test_a_query_that_is_no_longer_kept_is_asked_anew(account: str) -> None:
         assert numbers(stage) == [1]
 
 
+@pytest.mark.parametrize("as_text", [False, True])
+def test_a_text_that_breaks_off_inside_a_character_costs_no_record(account: str, *, as_text: bool) -> None:
+    records = [event_at(1, MIDNIGHT - timedelta(hours=20), ObjectId="half \ud83d"), event_at(2, MIDNIGHT)]
+    entries = [{"id": "x", "auditData": json.dumps(one) if as_text else one} for one in records]
+    with searching_stage(unlisted_days(1), account, search=days_ago(1)) as stage:
+        body = json.dumps({"value": entries}).encode()
+        stage.tenant.faults.add(Fault("graph", path_contains="/records", status=200, body=body))
+        poll_until(stage, lambda: is_done(stage), most=5)
+        assert numbers(stage) == [1, 2]
+        assert not kinds(stage)
+
+
 def test_a_query_that_never_ends_is_asked_anew(account: str) -> None:
     with searching_stage(unlisted_days(1), account, Limits(search_s=10**9), search=days_ago(1)) as stage:
         poll(stage, 4, hours=13)
