@@ -15,7 +15,7 @@ from shared.audit.search_plan import Piece, Plan, midnight, new_plan, next_month
 from shared.audit.searched import CONTENT_TYPE, SEARCHED, as_kept, link_digest, searched_blob
 from shared.audit.submissions import take_turn
 from shared.clock import Deadline
-from shared.errors import Defer, FlowtrailError, Missing, Skip, Stop, Throttled
+from shared.errors import AccessError, Defer, FlowtrailError, Missing, Skip, Stop, Throttled
 from shared.intervals import Interval, gaps
 from shared.net.api import StartAgain
 from shared.schema import FACT_AUDIT_EVENT
@@ -154,7 +154,7 @@ class _Search:
         """Ask how a query is: read it, cut its time in two, or ask anew."""
         try:
             query = self.service.look(piece.query_id, self.deadline)
-        except (Defer, Skip) as error:
+        except (Defer, Skip, AccessError) as error:
             self._check_hope(piece, error)
             return self._again(piece, f"the service gives nothing of it: {error}")
         if query.status == SUCCEEDED:
@@ -169,8 +169,11 @@ class _Search:
             return self._again(piece, f"it is {query.status} since {piece.asked_utc}")
         return None
 
-    def _check_hope(self, piece: Piece, error: Defer | Skip) -> None:
-        """Raise an error that may pass: the query is still kept, and was not sent so long ago."""
+    def _check_hope(self, piece: Piece, error: Defer | Skip | AccessError) -> None:
+        """Raise an error that may pass: the query is still kept, and was not sent so long ago.
+
+        A refusal that is meant for all is met again where the query is sent anew, which counts as no attempt.
+        """
         is_gone = isinstance(error, (Missing, StartAgain))
         if isinstance(error, Throttled) or not (is_gone or piece.is_overdue(self.app.clock.now())):
             raise error
@@ -181,7 +184,7 @@ class _Search:
         while not self._is_late():
             try:
                 page = self.service.page(piece.next, self.deadline)
-            except (Defer, Skip) as error:
+            except (Defer, Skip, AccessError) as error:
                 self._check_hope(piece, error)
                 return self._again(piece, str(error))
             matched = piece.matched + self._keep(piece, page)

@@ -280,10 +280,11 @@ def test_a_query_that_always_fails_is_given_up_loudly(account: str) -> None:
 
 
 @pytest.mark.parametrize("path", [f"{QUERIES}/", "/records"])
-def test_a_query_that_gives_nothing_but_errors_is_given_up_loudly(account: str, path: str) -> None:
+@pytest.mark.parametrize("status", [403, 500])
+def test_a_query_that_gives_nothing_but_errors_is_given_up_loudly(account: str, path: str, status: int) -> None:
     with searching_stage(unlisted_days(1), account, search=days_ago(1)) as stage:
         poll(stage)
-        stage.tenant.faults.add(Fault("graph", method="GET", path_contains=path, times=None, status=500))
+        stage.tenant.faults.add(Fault("graph", method="GET", path_contains=path, times=None, status=status))
         for _ in range(search_plan.MOST_TRIES * 6):
             with suppress(SourcesFailed):
                 poll(stage, hours=5)
