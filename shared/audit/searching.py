@@ -205,9 +205,11 @@ class _Search:
         reading = read_blob(body, blob, app.settings.audit_workloads, app.clock.now())
         matched = self._compared(piece, reading.rows) if self.compares else 0
         link = link_digest(piece.next)
-        keep_raw(app, as_kept(blob, link), reading, body)
+        kept = as_kept(blob, link)
+        keep_raw(app, kept, reading, body)
         if reading.failed:
-            self._note(piece.window, RECORDS_UNREADABLE, f"{len(reading.failed)} of {reading.records} records.")
+            reason = f"{len(reading.failed)} of {reading.records} records."
+            self._note(piece.window, RECORDS_UNREADABLE, reason, kept.content_id)
         stage_events(app, reading.rows, [PLACE, piece.query_id, link])
         self.tally.rows_read += len(page.records)
         self.tally.rows_written += len(reading.rows)
@@ -263,14 +265,14 @@ class _Search:
             self._known = {day: known_day(self.app, day)}
         return self._known[day]
 
-    def _note(self, window: Interval, kind: str, reason: str) -> None:
+    def _note(self, window: Interval, kind: str, reason: str, subject: str = CONTENT_TYPE) -> None:
         self.app.journal.lost(
             Gap(
                 source=CONTENT_TYPE,
                 from_utc=window.start,
                 to_utc=window.end,
                 kind=kind,
-                subject=CONTENT_TYPE,
+                subject=subject,
                 reason=reason,
                 noticed_utc=self.app.clock.now(),
             )

@@ -314,6 +314,23 @@ def test_a_text_that_breaks_off_inside_a_character_costs_no_record(account: str,
         assert not kinds(stage)
 
 
+def test_records_that_are_none_are_told_of_each_page(account: str) -> None:
+    limits = Limits(search_s=60, search_page_size=2)
+    with searching_stage(unlisted_days(1, per_day=4), account, limits, search=days_ago(1)) as stage:
+        for skipped in range(2):
+            odd: dict[str, Any] = {"value": [7] * (skipped + 1)}
+            if not skipped:
+                odd["@odata.nextLink"] = f"{stage.tenant.graph_url}{QUERIES}/x/records?$skiptoken=1"
+            stage.tenant.faults.add(
+                Fault("graph", path_contains="/records", status=200, body=json.dumps(odd).encode())
+            )
+        poll_until(stage, lambda: is_done(stage), most=5)
+        found = list(stage.app.journal.gaps())
+        assert sorted(gap.reason for gap in found) == ["1 of 1 records.", "2 of 2 records."]
+        kept = {f"{gap.subject}.json.gz" for gap in found}
+        assert kept == {name.rpartition("/")[2] for name in stage.raw("unreadable/audit/")}
+
+
 def test_a_query_that_never_ends_is_asked_anew(account: str) -> None:
     with searching_stage(unlisted_days(1), account, Limits(search_s=10**9), search=days_ago(1)) as stage:
         poll(stage, 4, hours=13)
