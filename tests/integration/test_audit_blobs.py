@@ -15,6 +15,7 @@ from integration.test_audit_content import CONTENT_TYPE, a_blob, an_event, colle
 from local.tenant import Fault
 from shared.errors import SourcesFailed
 from shared.net.transport import MEBIBYTE
+from shared.state.names import Container, StateTable
 
 
 def test_an_event_that_comes_again_after_thirty_days_is_published_once(account: str) -> None:
@@ -196,3 +197,13 @@ def test_events_of_one_request_that_share_a_connection_stay_apart(account: str) 
         rows = stage.rows("fact_audit_event")
         assert sorted(row["resource_id"] for row in rows) == ["c-1/permissions/a", "c-1/permissions/b"]
         assert {row["connector_id"] for row in rows} == {"shared_sql"}
+
+
+def test_content_that_is_deleted_from_the_ledger_is_read_again_after_the_daily_listing(account: str) -> None:
+    with on_stage(world_of(a_blob(1)), account) as stage:
+        assert collected(stage) == ["1"]
+        for name in list(stage.published()):
+            stage.app.storage.blobs.delete(Container.POWERBI, name)
+        list(stage.app.storage.table(StateTable.AUDIT_CONTENT).delete_between("Audit.", "Audit/"))
+        stage.run("reconcile")
+        assert collected(stage) == ["1"]
