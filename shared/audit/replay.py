@@ -7,7 +7,7 @@ import logging
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from shared.clock import Deadline
 from shared.errors import Unreadable
 from shared.settings import Replay
 from shared.state.checkpoints import Checkpoint
-from shared.state.ledger import row_of
+from shared.state.ledger import FURTHEST_DAY, row_of
 from shared.state.names import Container
 from shared.threads import InvocationThreads
 
@@ -34,7 +34,6 @@ PLACE = "replay"
 READERS = 8
 BLOBS_PER_BATCH = 48
 RESERVE_S = 60.0
-DAY = timedelta(days=1)
 SUFFIX = ".json.gz"
 
 
@@ -95,7 +94,7 @@ class _Replay:
 
     def _listed(self, day: date) -> Mapping[str, ContentBlob]:
         """The blobs that the ledger knows of around a day, by the names under which their records are kept."""
-        entries = self.app.ledger.between(self.content_type, day - DAY, day + DAY)
+        entries = self.app.ledger.between(self.content_type, day - FURTHEST_DAY, day + FURTHEST_DAY)
         return {row_of(entry.content_id): entry.blob for entry in entries}
 
     def _blob(self, day: date, listed: Mapping[str, ContentBlob], name: str) -> ContentBlob:

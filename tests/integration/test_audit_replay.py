@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from unittest import mock
@@ -61,6 +62,19 @@ def test_kept_records_can_be_read_anew_and_give_no_others(account: str) -> None:
         assert list(rows(stage)) == ["01"]
         assert rows(stage)["01"]["operation_group"] == "App use"
         assert rows(stage)["01"]["content_id"] == blob.content_id
+
+
+def test_an_event_keeps_its_blob_whose_id_names_a_day_two_days_before(account: str) -> None:
+    blob = a_blob(1)
+    odd = replace(blob, content_id=a_blob(1, created=blob.created - timedelta(days=2)).content_id)
+    with on_stage(world_of(odd), account) as stage:
+        collected(stage)
+        before = rows(stage)["01"]
+        restart(stage, AUDIT_REPLAY=TODAY)
+        poll(stage)
+        again = rows(stage)["01"]
+        assert again == {**before, "ingested_utc": again["ingested_utc"]}
+        assert again["ingested_utc"] > before["ingested_utc"]
 
 
 def test_an_order_is_carried_out_once_and_another_text_is_another_order(account: str) -> None:
