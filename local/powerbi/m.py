@@ -106,10 +106,10 @@ FUNCTIONS = {
 
 DATES = """let
 	Today = DateTime.Date(DateTimeZone.RemoveZone(DateTimeZone.UtcNow())),
-	First = #date(Date.Year(Date.AddMonths(Today, -25)), 1, 1),
+	First = #date(Date.Year(Date.AddMonths(Today, -{months})), 1, 1),
 	Last = Date.EndOfYear(Today),
 	Days = List.Dates(First, Duration.Days(Last - First) + 1, #duration(1, 0, 0, 0)),
-	Dates = Table.FromColumns({Days}, type table [Date = date]),
+	Dates = Table.FromColumns({{Days}}, type table [Date = date]),
 	Year = Table.AddColumn(Dates, "Year", each Date.Year([Date]), Int64.Type),
 	Month = Table.AddColumn(Year, "Month", each Date.ToText([Date], [Format = "yyyy-MM"]), type text),
 	WeekStart = Table.AddColumn(Month, "Week Start", each Date.StartOfWeek([Date], Day.Monday), type date),
@@ -167,6 +167,11 @@ def _looked_up(lookup: Lookup) -> tuple[str, str]:
         f'\tLookedUp = Table.ExpandTableColumn(Joined, "Known", {{{names}}})'
     )
     return steps, "LookedUp"
+
+
+def dates(tables: Iterable[ModelTable]) -> str:
+    """Every day that some table holds, and those of a month before: a local run starts before it is created."""
+    return DATES.format(months=max(table.months for table in tables) + 1)
 
 
 def type_of(table: ModelTable) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from local.powerbi.kpis import Kpi
-from local.powerbi.m import DATES, FUNCTIONS, HOURS, PARAMETERS, WORK_BY_HAND, source_of
+from local.powerbi.m import FUNCTIONS, HOURS, PARAMETERS, WORK_BY_HAND, dates, source_of
 from local.powerbi.model import (
     DATA_TYPES,
     DATE_TABLE,
@@ -63,7 +63,7 @@ def model_files() -> Mapping[str, str]:
         "relationships.tmdl": "".join(map(_relationship, RELATIONSHIPS)),
         **{f"tables/{table.name}.tmdl": _table(table) for table in TABLES},
         f"tables/{DATE_TABLE}.tmdl": _made(
-            DATE_TABLE, "Days, in UTC.", "\tdataCategory: Time\n\n", DATE_COLUMNS, DATES
+            DATE_TABLE, "Days, in UTC.", "\tdataCategory: Time\n\n", DATE_COLUMNS, dates(TABLES)
         ),
         f"tables/{HOUR_TABLE}.tmdl": _made(HOUR_TABLE, "Hours of the day, in UTC.", "\n", HOUR_COLUMNS, HOURS),
         f"tables/{WORK_TABLE}.tmdl": _made(

@@ -7,6 +7,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from referencing.jsonschema import DRAFT7
 from local.desk import ROOT
 from local.powerbi.__main__ import generated, project_parts
 from local.powerbi.kpis import KPIS
-from local.powerbi.model import RELATIONSHIPS, TABLES, table_named
+from local.powerbi.m import dates
+from local.powerbi.model import AUDIT_EVENTS, RELATIONSHIPS, TABLES, table_named
 from local.powerbi.page import HEIGHT, WIDTH, Kind
 from local.powerbi.pages import PAGES
 from local.powerbi.pbir import parsed
@@ -162,6 +164,16 @@ def test_every_published_table_is_in_the_model() -> None:
     listed = (DEFINITION / "model.tmdl").read_text("utf-8")
     assert {line[10:].strip("'") for line in listed.splitlines() if line.startswith("ref table ")} == set(MODEL)
     assert "annotation __PBI_TimeIntelligenceEnabled = 0" in listed
+
+
+def test_the_dates_reach_as_far_back_as_the_longest_table() -> None:
+    """Whatever number of months is written into the model: a row without its day is in no selection of days."""
+    reach = re.compile(r"First = #date\(Date\.Year\(Date\.AddMonths\(Today, -(\d+)\)\), 1, 1\)")
+    for tables in (TABLES, [*TABLES, replace(AUDIT_EVENTS, months=120)]):
+        (months,) = reach.findall(dates(tables))
+        assert int(months) > max(table.months for table in tables)
+    (partition,) = MODEL["Date"].of("partition").values()
+    assert partition.text.split() == dates(TABLES).split()
 
 
 def is_hidden(member: Member) -> bool:
