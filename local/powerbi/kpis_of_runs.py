@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from local.powerbi.kpi import COUNT, FINISHED_DAX, ONE_DECIMAL, PERCENT, TIMED_RUNS, TWO_DECIMALS, Kpi
+from local.powerbi.kpi import COUNT, FINISHED_DAX, NOW, ONE_DECIMAL, PERCENT, TIMED_RUNS, TWO_DECIMALS, Kpi
+
+LAST_DAY = "MIN ( MAX ( 'Date'[Date] ), UTCTODAY () )"
+"""The table of days goes on to the end of the year, and so does a selection of which only the begin was chosen."""
+LAST_DAY_SQL = f"least($last, {NOW}::DATE)"
+FIRST_BEFORE_SQL = f"$first - (greatest($first, {LAST_DAY_SQL}) - $first + 1)::INTEGER"
 
 
 def _runs(name: str, words: str, dax: str, format_: str, sql: str, folder: str = "Runs") -> Kpi:
@@ -181,32 +186,35 @@ RUNS = (
     ),
     _runs(
         "Runs per Day, 7 Days",
-        "Runs started in the seven days that end with the last selected one, divided by seven.",
-        "DIVIDE ( CALCULATE ( [Run Count], DATESINPERIOD ( 'Date'[Date], MAX ( 'Date'[Date] ), -7, DAY ) ), 7 )",
+        "Runs started in the seven days that end with the last selected one, today at the latest, divided by "
+        "seven; none for days to come.",
+        f"VAR LastDay = {LAST_DAY}\n"
+        "RETURN IF ( MIN ( 'Date'[Date] ) > LastDay, BLANK (), DIVIDE ( CALCULATE ( [Run Count], "
+        "DATESINPERIOD ( 'Date'[Date], LastDay, -7, DAY ) ), 7 ) )",
         ONE_DECIMAL,
         "SELECT count(*) / 7 FROM fact_flow_session "
-        "WHERE start_date > (SELECT max(start_date) - 7 FROM fact_flow_session)",
+        f"WHERE start_date BETWEEN {LAST_DAY_SQL} - 6 AND {LAST_DAY_SQL}",
         "Trend",
     ),
     _runs(
         "Runs Before",
-        "Runs started in the days before the selected ones, as many days as are selected.",
-        "VAR FirstDay = MIN ( 'Date'[Date] )\n"
-        "VAR Days = DATEDIFF ( FirstDay, MAX ( 'Date'[Date] ), DAY ) + 1\n"
+        "Runs started in the days before the selected ones, as many days as are selected up to today.",
+        f"VAR FirstDay = MIN ( 'Date'[Date] )\n"
+        f"VAR Days = DATEDIFF ( FirstDay, MAX ( FirstDay, {LAST_DAY} ), DAY ) + 1\n"
         "RETURN CALCULATE ( [Run Count], DATESBETWEEN ( 'Date'[Date], FirstDay - Days, FirstDay - 1 ) )",
         COUNT,
-        "SELECT count(*) FROM fact_flow_session WHERE start_date BETWEEN "
-        "$first - ($last - $first + 1)::INTEGER AND $first - 1",
+        f"SELECT count(*) FROM fact_flow_session WHERE start_date BETWEEN {FIRST_BEFORE_SQL} AND $first - 1",
         "Trend",
     ),
     _runs(
         "Change of Runs",
-        "Runs in the selected days against those in as many days before, as a share of the latter.",
+        "Runs in the selected days against those in as many days before, as a share of the latter; days to come "
+        "do not count.",
         "DIVIDE ( [Run Count] - [Runs Before], [Runs Before] )",
         PERCENT,
         "SELECT (count(*) FILTER (start_date BETWEEN $first AND $last) - count(*) FILTER (start_date < $first)) "
         "/ count(*) FILTER (start_date < $first) FROM fact_flow_session "
-        "WHERE start_date BETWEEN $first - ($last - $first + 1)::INTEGER AND $last",
+        f"WHERE start_date BETWEEN {FIRST_BEFORE_SQL} AND $last",
         "Trend",
     ),
     _run_mode("Attended"),

@@ -275,6 +275,19 @@ def test_every_kpi_is_what_was_worked_out_by_hand(account: str, grain: str) -> N
     assert not wrong
 
 
+@pytest.mark.parametrize("last", [TUESDAY, date(2026, 12, 31)])
+def test_days_to_come_are_compared_with_nothing(account: str, last: date) -> None:
+    """The table of days ends with the year, and so does a selection of which only the begin was chosen."""
+    days = (SATURDAY, SATURDAY, MONDAY, TUESDAY, TUESDAY)
+    runs = [run(number, day, "08:00", "Succeeded", "Local") for number, day in enumerate(days)]
+    with on_stage(bare_world(), account) as stage:
+        stage_rows(stage, FACT_FLOW_SESSION, runs)
+        stage.publish()
+        found = numbers(PublishedTables(stage.app), NOON, TUESDAY, last)
+        values = {kpi.name: found.value(kpi) for kpi in KPIS if kpi.folder == "Trend"}
+    assert values == {"Runs per Day, 7 Days": 5 / 7, "Runs Before": 1, "Change of Runs": 1}
+
+
 def same(computed: Any, right: Any) -> bool:
     if isinstance(right, datetime):
         return computed == right.replace(tzinfo=None)
