@@ -16,6 +16,7 @@ from bicep_files import INFRA, entries, names, parameters, variable
 from local.desk import ROOT
 from shared.schedules import read_schedule
 from shared.settings import SETTINGS
+from shared.state.journal import SUBSCRIPTION_DISABLED
 
 GUIDE = (ROOT / "docs" / "deploy.md").read_text()
 PERMISSIONS = INFRA / "modules" / "permissions.bicep"
@@ -106,6 +107,14 @@ def test_every_alert_is_told_with_its_threshold() -> None:
         expected = "–" if threshold == "0" else mapped[threshold]["value"][2:-1]  # noqa: RUF001 - as in the table
         assert told[rule["name"].strip("'")] == expected
     assert set(told) == {"rule", "throttling", *(rule["name"].strip("'") for rule in rules)}
+
+
+def test_who_moves_is_told_what_the_feed_does_not_bring_to_another_identity() -> None:
+    moving = section("Move")
+    stop, start = moving.index("az functionapp stop"), moving.index("Start the new app")
+    assert "subscribe" in moving[stop:start]
+    told = set(re.findall(r"(?:`|sh )([\w -]+)`", moving[start:]))
+    assert {SUBSCRIPTION_DISABLED, "AUDIT_SEARCH", "--search"} <= told
 
 
 def value_of(node: ast.expr) -> float:
