@@ -58,10 +58,23 @@ def what_if() -> int:
 
 
 def parameters(values: Mapping[str, str], file: Path = PARAMETERS) -> dict[str, str]:
-    """The parameters that `values` give, by the mapping in main.parameters.json; others keep their defaults."""
+    """The parameters that `values` give, by the mapping in main.parameters.json; others keep their defaults.
+
+    Values are read as azd reads them, which puts each between the quotation marks of that file as it stands.
+    """
     mapped = json.loads(file.read_text("utf-8"))["parameters"]
     wanted = {name: REFERENCE.fullmatch(entry["value"]) for name, entry in mapped.items()}
-    return {name: values[found[1]] for name, found in wanted.items() if found and values.get(found[1])}
+    given = {name: found[1] for name, found in wanted.items() if found and values.get(found[1])}
+    return {name: _between_quotation_marks(variable, values[variable]) for name, variable in given.items()}
+
+
+def _between_quotation_marks(variable: str, value: str) -> str:
+    try:
+        return json.loads(f'"{value}"')
+    except ValueError:
+        raise SystemExit(
+            f"{variable}: azd can't read it; quotation marks and backslashes must be written as \\\" and \\\\"
+        ) from None
 
 
 def azd_values() -> dict[str, str]:

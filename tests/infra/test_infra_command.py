@@ -40,6 +40,21 @@ def test_what_if_takes_the_values_that_azd_would(called: list[list[str]], monkey
     )
 
 
+def test_what_is_escaped_for_azd_is_compared_as_azd_deploys_it() -> None:
+    """As docs/deploy.md wants quotation marks and backslashes written."""
+    escaped = {"ENVIRONMENTS": r"[{\"url\":\"https://contoso.crm4.dynamics.com\"}]", "REDACT_NAMES": r"pin\\b|key"}
+    assert infra.parameters(escaped) == {
+        "environments": '[{"url":"https://contoso.crm4.dynamics.com"}]',
+        "redactNames": r"pin\b|key",
+    }
+
+
+@pytest.mark.parametrize("value", ['["https://contoso.crm4.dynamics.com"]', r"pin\d|key", "a\nb"])
+def test_what_azd_could_not_read_is_named(value: str) -> None:
+    with pytest.raises(SystemExit, match=r"^REDACT_NAMES: "):
+        infra.parameters({"REDACT_NAMES": value})
+
+
 def test_what_is_not_set_is_named(
     called: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
