@@ -132,7 +132,18 @@ var rules = [
     measure: 'gaps'
     threshold: 0
     window: 'PT6H'
-    dimensions: []
+    dimensions: [
+      {
+        name: 'source_name'
+        operator: 'Include'
+        values: ['*']
+      }
+      {
+        name: 'gap_kind'
+        operator: 'Include'
+        values: ['*']
+      }
+    ]
   }
   {
     name: 'unhealthy'

@@ -6,6 +6,7 @@ them together can fall silent. Timers that tick together would say the same: one
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from shared.app import App
@@ -18,6 +19,8 @@ BETWEEN = timedelta(minutes=9)
 """A little less than the ten minutes, for ticks come some seconds early or late."""
 MOST_REASONS = 20
 LONGEST_REASON = 400
+MOST_GAPS = 100
+LONGEST_SOURCE = 100
 """Application Insights cuts a message at 32,768 characters, and a cut record is none."""
 
 
@@ -39,6 +42,7 @@ def _summary(health: Health) -> dict[str, object]:
     told = health.reasons[:MOST_REASONS]
     return {
         "gaps_last_day": health.gaps_last_day,
+        "gaps": [replace(one, source=one.source[:LONGEST_SOURCE]) for one in health.gaps[:MOST_GAPS]],
         "days_unpublished": health.unpublished.days,
         "codes": sorted({reason.code for reason in health.reasons}),
         "reasons": [reason.text[:LONGEST_REASON] for reason in told],

@@ -87,6 +87,15 @@ class Unpublished:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GapHealth:
+    """How many gaps of one kind were noticed in a source within a day."""
+
+    source: str
+    kind: str
+    gaps: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Health:
     """`reasons` says everything that keeps the app from being healthy; none: it is."""
 
@@ -96,6 +105,7 @@ class Health:
     queues: list[QueueHealth] = field(default_factory=list[QueueHealth])
     unpublished: Unpublished = field(default_factory=Unpublished)
     gaps_last_day: int = 0
+    gaps: list[GapHealth] = field(default_factory=list[GapHealth])
     reasons: list[Reason] = field(default_factory=list[Reason])
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain, islice
@@ -11,16 +11,17 @@ from typing import Any
 from shared.app import App
 from shared.audit.cursor import CURSOR as FEED_CURSOR
 from shared.audit.cursor import read_feed_cursor
+from shared.batches import grouped
 from shared.dataverse.cursor import CURSOR as SESSIONS_CURSOR
 from shared.dataverse.cursor import read_cursor
 from shared.health.codes import Code
-from shared.health.facts import FunctionHealth, Health, QueueHealth, SourceHealth, Unpublished
+from shared.health.facts import FunctionHealth, GapHealth, Health, QueueHealth, SourceHealth, Unpublished
 from shared.health.lateness import FEEDS, QUEUE_FUNCTIONS, TIMERS, is_late, overdue, schedule_of
 from shared.health.reasons import Seen, reasons
 from shared.health.words import hours
 from shared.limits import HealthLimits
 from shared.schedules import read_schedule
-from shared.state.journal import THE_APP
+from shared.state.journal import THE_APP, Gap
 from shared.state.names import Container, Queue
 from shared.state.sources import Faring
 
@@ -64,6 +65,7 @@ class _Look:
             queues=queues,
             unpublished=self._unpublished(),
             gaps_last_day=len(gaps),
+            gaps=_counted(gaps),
         )
         seen = Seen(self.app.settings, self.first, self.farings, gaps)
         return replace(health, reasons=list(reasons(health, seen)))
@@ -174,6 +176,11 @@ class _Look:
         items = list(chain.from_iterable(found))
         folders = {item.name.rpartition("/")[0] for item in items}
         return Unpublished(days=len(folders), oldest_utc=min((item.modified_utc for item in items), default=None))
+
+
+def _counted(gaps: Iterable[Gap]) -> list[GapHealth]:
+    by_kind = grouped(gaps, lambda gap: (gap.source, gap.kind))
+    return [GapHealth(source=source, kind=kind, gaps=len(found)) for (source, kind), found in by_kind.items()]
 
 
 def _seconds(length: timedelta) -> int:

@@ -23,6 +23,7 @@ from shared.errors import FlowtrailError
 from shared.functions import report
 from shared.functions.health import TIMERS, FunctionHealth, QueueHealth, SourceHealth
 from shared.health.codes import Code
+from shared.health.facts import GapHealth
 from shared.health.lateness import QUEUE_FUNCTIONS
 from shared.state.names import Queue
 
@@ -79,6 +80,15 @@ def test_ages_are_judged_by_how_late_they_are_and_not_by_how_old() -> None:
     measured = {rule["name"].strip("'"): rule["measure"] for rule in rules()}
     assert measured["environment-age"] == measured["audit-age"] == "'late_minutes'"
     assert "late_minutes = tolong(record.late_s) / 60" in QUERIES["data-age.kql"]
+
+
+def test_a_gap_that_is_told_for_days_hides_no_other_one() -> None:
+    """An alert that has fired says nothing more until it ends, and one may go on for weeks."""
+    rule = next(rule for rule in rules() if rule["name"] == "'gaps'")
+    assert set(re.findall(r"name: '(\w+)'", rule["dimensions"])) == {"source_name", "gap_kind"}
+    query = QUERIES["gaps.kql"]
+    assert "| mv-expand gap = record.gaps\n" in query
+    assert set(re.findall(r"\bgap\.(\w+)", query)) == {field.name for field in fields(GapHealth)}
 
 
 def test_a_source_that_was_taken_out_ages_no_more_and_one_late_record_ends_no_alert() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -15,18 +17,44 @@ import pytest
 from integration.stage import Stage, bare_world, on_stage
 from integration.test_health import look
 from shared.errors import AccessError, Defer
+from shared.functions.report import report
+from shared.health.reasons import UNREADABLE_GAPS
 from shared.health.view import view
 from shared.net.identity import Tokens, managed_identity
 from shared.state import journal
 from shared.state.entities import Operation, Write
-from shared.state.journal import MOST_NOTICED, Gap
+from shared.state.journal import BLOB_LOST, MOST_NOTICED, RECORDS_UNREADABLE, REFUSES, TAKEN_LATE, Gap
 from shared.state.names import StateTable
 
 
-def note(stage: Stage, subject: str) -> None:
+def note(stage: Stage, subject: str, source: str = "a", kind: str = "k", reason: str = "r") -> None:
     now = stage.clock.now()
-    gap = Gap(source="a", from_utc=now, to_utc=now, kind="k", subject=subject, reason="r", noticed_utc=now)
+    gap = Gap(source=source, from_utc=now, to_utc=now, kind=kind, subject=subject, reason=reason, noticed_utc=now)
     stage.app.journal.lost(gap)
+
+
+def test_gaps_are_counted_by_source_and_kind_so_that_none_hides_another(account: str) -> None:
+    with on_stage(bare_world(), account) as stage:
+        for source, kind in (("a", REFUSES), ("b", BLOB_LOST), ("b", RECORDS_UNREADABLE), ("b", BLOB_LOST)):
+            note(stage, f"{stage.clock.advance(minutes=1)}", source, kind)
+        note(stage, "harmless", "b", TAKEN_LATE)
+        told = {(one["source"], one["kind"], one["gaps"]) for one in look(stage)[1]["gaps"]}
+        assert told == {("a", REFUSES, 1), ("b", BLOB_LOST, 2), ("b", RECORDS_UNREADABLE, 1)}
+
+
+def test_a_record_of_very_many_gaps_is_one_that_the_log_takes_whole(
+    account: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with on_stage(bare_world(), account) as stage:
+        for number in range(120):
+            note(stage, "s", f"{number} {'long' * 100}", UNREADABLE_GAPS[1], "r" * 2000)
+        with caplog.at_level(logging.INFO, "flowtrail"):
+            report(stage.app)
+        (record,) = (message for message in caplog.messages if message.startswith("flowtrail.health "))
+        assert len(record) < 32_768
+        found = json.loads(record.removeprefix("flowtrail.health "))
+        assert len(found["gaps"]) == 100
+        assert found["gaps_last_day"] == 120
 
 
 def test_many_old_gaps_hide_no_new_one(account: str, monkeypatch: pytest.MonkeyPatch) -> None:
