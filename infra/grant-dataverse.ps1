@@ -16,7 +16,7 @@ Client id of the identity; by default what azd noted as IDENTITY_CLIENT_ID.
 .EXAMPLE
 infra/grant-dataverse.ps1 https://contoso.crm4.dynamics.com
 #>
-[CmdletBinding()]
+[CmdletBinding(PositionalBinding = $false)]
 param(
     [Parameter(ValueFromRemainingArguments)] [string[]] $Url,
     [string] $ClientId

@@ -112,6 +112,13 @@ def test_powershell_scripts_parse_and_stop_at_errors(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", POWERSHELL_SCRIPTS, ids=lambda path: path.name)
+def test_what_takes_all_arguments_that_remain_is_left_all(path: Path) -> None:
+    """Any other parameter without this takes the first that has no name before it."""
+    script = path.read_text()
+    assert "ValueFromRemainingArguments" not in script or "[CmdletBinding(PositionalBinding = $false)]" in script
+
+
+@pytest.mark.parametrize("path", POWERSHELL_SCRIPTS, ids=lambda path: path.name)
 def test_no_colon_after_a_variable_is_taken_for_part_of_its_name(path: Path) -> None:
     """In a text `$env:NAME:` is a variable whose name ends in a colon, and empty."""
     assert re.findall(r"\$\w+:\w*:|\$(?!env:|script:|global:)\w+:(?!:)", path.read_text()) == []
