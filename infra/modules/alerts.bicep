@@ -109,7 +109,7 @@ var rules = [
   {
     name: 'poison'
     title: 'Flowtrail gave up on messages'
-    description: 'Messages failed five times. The log tells why; put them back into their queue after the cause is gone.'
+    description: 'Messages failed five times. The log tells why; when the cause is gone, reconcile puts them back by itself, once a day.'
     severity: 2
     query: loadTextContent('../queries/queues.kql')
     measure: 'poison'

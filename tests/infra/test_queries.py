@@ -82,6 +82,11 @@ def test_ages_are_judged_by_how_late_they_are_and_not_by_how_old() -> None:
     assert "late_minutes = tolong(record.late_s) / 60" in QUERIES["data-age.kql"]
 
 
+def test_the_mail_of_poison_messages_asks_nobody_to_put_back_what_reconcile_does() -> None:
+    rule = next(rule for rule in rules() if rule["name"] == "'poison'")
+    assert "reconcile puts them back" in rule["description"]
+
+
 def test_a_gap_that_is_told_for_days_hides_no_other_one() -> None:
     """An alert that has fired says nothing more until it ends, and one may go on for weeks."""
     rule = next(rule for rule in rules() if rule["name"] == "'gaps'")
