@@ -109,6 +109,12 @@ def test_every_alert_is_told_with_its_threshold() -> None:
     assert set(told) == {"rule", "throttling", *(rule["name"].strip("'") for rule in rules)}
 
 
+def test_who_moves_is_told_which_settings_the_new_environment_must_not_share() -> None:
+    making = section("Move").partition("2. Stop")[0]
+    others = {"BUDGET_START", "RESOURCE_GROUP_NAME", "NETWORK_ADDRESS_PREFIX"}
+    assert others <= set(re.findall(r"`([A-Z_]+)`", making))
+
+
 def test_who_moves_is_told_what_the_feed_does_not_bring_to_another_identity() -> None:
     moving = section("Move")
     stop, start = moving.index("az functionapp stop"), moving.index("Start the new app")
