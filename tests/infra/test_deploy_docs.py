@@ -63,6 +63,12 @@ def test_every_parameter_is_told_with_its_variable_and_default() -> None:
             assert "(" in (parameter.default or ""), name
 
 
+def test_the_rarest_schedules_that_the_alerts_stand_are_told() -> None:
+    most = int(parameters(INFRA / "main.bicep")["silentMinutes"].decorators["maxValue"])
+    text = " ".join(section("Settings").split())
+    assert f"It is {most} at most, so let some timer come every {most // 3} minutes" in text
+
+
 def test_every_variable_that_is_named_exists() -> None:
     mapped = json.loads((INFRA / "main.parameters.json").read_text())["parameters"].values()
     outputs = re.findall(r"(?m)^output (\w+)", (INFRA / "main.bicep").read_text())
