@@ -166,6 +166,16 @@ def test_every_published_table_is_in_the_model() -> None:
     assert "annotation __PBI_TimeIntelligenceEnabled = 0" in listed
 
 
+def test_who_writes_the_project_anew_is_told_to_give_the_parameters_again() -> None:
+    """Else the savings are those of the example, without a word."""
+    guide = (ROOT / "docs/power-bi.md").read_text("utf-8")
+    sections = [part for part in guide.split("\n#") if "dev.py powerbi`" in part or "publish the project" in part]
+    publishing = next(part for part in sections if part.startswith("# Publishing again"))
+    assert "ContainerUrl" in publishing
+    assert len(sections) > 3
+    assert all("(#publishing-again)" in part for part in sections if part is not publishing)
+
+
 def test_the_dates_reach_as_far_back_as_the_longest_table() -> None:
     """Whatever number of months is written into the model: a row without its day is in no selection of days."""
     reach = re.compile(r"First = #date\(Date\.Year\(Date\.AddMonths\(Today, -(\d+)\)\), 1, 1\)")
