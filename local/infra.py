@@ -47,7 +47,7 @@ def build() -> int:
 
 def what_if() -> int:
     """Show what a deployment would change, with the values azd would take."""
-    given = parameters({**azd_values(), **os.environ})
+    given = parameters({**os.environ, **azd_values()})
     missing = {"environmentName", "location", "environments"} - set(given)
     if missing:
         print(f"not set: {', '.join(sorted(missing))}; run azd init and azd env set, see docs/deploy.md")

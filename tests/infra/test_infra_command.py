@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +41,27 @@ def test_what_if_takes_the_values_that_azd_would(called: list[list[str]], monkey
     assert {"environmentName=prod", "environments=https://contoso.crm4.dynamics.com", "maxValueChars=100"} <= set(
         command[command.index("--parameters") + 1 :]
     )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the stand-ins for the programs are shell scripts")
+def test_what_azd_remembers_goes_before_what_the_shell_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it does when azd provisions."""
+    remembered = {"AZURE_ENV_NAME": "prod", "AZURE_LOCATION": "westeurope", "ENVIRONMENTS": "https://a.example"}
+    for name, script in {
+        "azd": f"echo '{json.dumps(remembered)}'",
+        "az": f'echo "$*" > "{tmp_path}/asked"',
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("ENVIRONMENTS", "https://b.example")
+    monkeypatch.setenv("CLOUD", "gcc")
+    assert infra.main(["what-if"]) == 0
+    asked = (tmp_path / "asked").read_text()
+    assert "environments=https://a.example" in asked
+    assert "cloud=gcc" in asked
 
 
 def test_what_is_escaped_for_azd_is_compared_as_azd_deploys_it() -> None:
