@@ -47,13 +47,16 @@ def build() -> int:
 
 def what_if() -> int:
     """Show what a deployment would change, with the values azd would take."""
-    given = parameters({**os.environ, **azd_values()})
+    known = {**os.environ, **azd_values()}
+    given = parameters(known)
     missing = {"environmentName", "location", "environments"} - set(given)
     if missing:
         print(f"not set: {', '.join(sorted(missing))}; run azd init and azd env set, see docs/deploy.md")
         return 1
     values = [f"{name}={value}" for name, value in given.items()]
     where = ["--location", given["location"], "--template-file", str(MAIN)]
+    # that which is deployed to need not be the one az prefers
+    where += ["--subscription", subscription] if (subscription := known.get("AZURE_SUBSCRIPTION_ID")) else []
     return run([find_az(), "deployment", "sub", "what-if", *where, "--parameters", *values])
 
 

@@ -32,12 +32,14 @@ def test_what_if_takes_the_values_that_azd_would(called: list[list[str]], monkey
         "AZURE_LOCATION": "westeurope",
         "ENVIRONMENTS": "https://contoso.crm4.dynamics.com",
         "MAX_VALUE_CHARS": "100",
+        "AZURE_SUBSCRIPTION_ID": "the-one-of-azd",
     }.items():
         monkeypatch.setenv(name, value)
     assert infra.main(["what-if"]) == 0
     (command,) = called
     assert command[:4] == ["az", "deployment", "sub", "what-if"]
     assert command[command.index("--location") + 1] == "westeurope"
+    assert command[command.index("--subscription") + 1] == "the-one-of-azd"
     assert {"environmentName=prod", "environments=https://contoso.crm4.dynamics.com", "maxValueChars=100"} <= set(
         command[command.index("--parameters") + 1 :]
     )
