@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
 
 RETRY_S = 60.0
+CONNECT_TIMEOUT_S = 5
+READ_TIMEOUT_S = 15
+READ_RETRIES = 1
+"""What the SDK is told, for it knows no deadline: by default it waits five minutes for an answer, four times.
+The storage SDKs may ask for a token twice within one operation."""
 PASSING = re.compile(r"\) (?:429|5\d\d|None),")
 """What `azure-identity` 1.x says of an answer of the endpoint that passes: it calls each one a wrong scope."""
 ADVICE = "Check that the identity is assigned to the function app and that AZURE_CLIENT_ID is its client id."
@@ -66,8 +71,13 @@ def _token(credential: TokenCredential, scope: str) -> str:
         raise Defer(f"The identity endpoint gives no token for {scope}: {error}", RETRY_S) from error
 
 
-def managed_identity(client_id: str) -> TokenCredential:
+def managed_identity(client_id: str, read_timeout_s: float = READ_TIMEOUT_S) -> TokenCredential:
     """The user-assigned identity with that client id, or the system-assigned one if it is empty."""
     from azure.identity import ManagedIdentityCredential  # noqa: PLC0415 - heavy, needed once a worker
 
-    return ManagedIdentityCredential(client_id=client_id or None)
+    return ManagedIdentityCredential(
+        client_id=client_id or None,
+        connection_timeout=CONNECT_TIMEOUT_S,
+        read_timeout=read_timeout_s,
+        retry_read=READ_RETRIES,
+    )

@@ -1,4 +1,4 @@
-"""A storage account that is busy, or silent: how often it is asked, and how long an operation may last."""
+"""A storage account, or an identity endpoint, that is busy or silent: how often it is asked, and for how long."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from support import FakeClock, settings_with
 from local.desk import ROOT
 from shared import functions
 from shared.app import App, once
-from shared.errors import SourcesFailed
+from shared.errors import Defer, SourcesFailed
 from shared.functions.sources import NO_STORAGE, SIDE_BY_SIDE, each_source
+from shared.net import identity
+from shared.net.identity import Tokens, managed_identity
 from shared.settings import DataStorage
 from shared.state import storage as limits
 from shared.state.names import Container, Queue, StateTable
@@ -93,6 +95,21 @@ def test_the_timeouts_reach_the_connections() -> None:
     """The SDKs take them as options too, and then leave them aside where a transport is given."""
     config = pooled_transport().connection_config
     assert (config.timeout, config.read_timeout) == (limits.CONNECT_TIMEOUT_S, limits.READ_TIMEOUT_S)
+
+
+def test_a_silent_identity_endpoint_is_asked_twice(monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> None:
+    server = HostileServer(lambda peer: peer.trickle(b"H", 3600))
+    monkeypatch.setenv("IDENTITY_ENDPOINT", f"{server.origin}/msi/token")
+    monkeypatch.setenv("IDENTITY_HEADER", "x")
+    try:
+        tokens = Tokens(lambda: managed_identity("", KNOWN_TO_BE_SHORT))
+        with pytest.raises(Defer, match="gives no token"):
+            tokens.get("https://example.org/.default")
+    finally:
+        server.stop()
+    assert len(server.heads) == 1 + identity.READ_RETRIES
+    twice_s = 2 * len(server.heads) * (identity.CONNECT_TIMEOUT_S + identity.READ_TIMEOUT_S)
+    assert twice_s + sum(pauses) <= limits.LONGEST_OPERATION_S
 
 
 def test_the_host_waits_for_each_function_as_long_as_storage_may_take_after_its_deadline() -> None:
