@@ -294,7 +294,7 @@ def read_again(known: Session | None, reading: Session, now: datetime) -> Sessio
     A row that has changed is a newer state. Of one that has not, what is read now counts, but for what can no
     longer be had: a value that has become empty, or an owner whose name has become an id.
     """
-    if known is None or _stamp(reading) != _stamp(known):
+    if known is None or stamp(reading) != stamp(known):
         return succeed(known, reading, now)
     kept = {name: getattr(known, name) for name in (*LOG_FIELDS, "ingested_utc")}
     kept |= {name: getattr(known, name) for name in FIELDS if getattr(reading, name) is None}
@@ -313,7 +313,8 @@ def _is_forgotten(session: Session) -> bool:
     return bool(session.user_id and session.user_id.startswith(FORGOTTEN))
 
 
-def _stamp(session: Session) -> tuple[int, datetime]:
+def stamp(session: Session) -> tuple[int, datetime]:
+    """What tells the states of a run apart that the source has given it."""
     return session.version_number, session.modified_utc
 
 

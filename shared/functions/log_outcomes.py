@@ -11,11 +11,14 @@ import pyarrow as pa
 
 from shared.app import App
 from shared.dataverse.actions import ActionTable, LogSummary
-from shared.dataverse.sessions import LogStatus, Session, amended
+from shared.dataverse.sessions import LogStatus, Session, amended, stamp
 from shared.publishing.parquet import rows_of
 from shared.schema import FACT_FLOW_ACTION
 from shared.settings import Environment
 from shared.state.journal import Gap
+
+NO_LOG = frozenset({LogStatus.ABSENT, LogStatus.DISABLED})
+"""What a run's end and its age tell, so that it holds for the state of the run that it was told of."""
 
 
 @dataclass
@@ -56,8 +59,8 @@ class Group:
         """The change that notes each run's outcome on the newest state that the register has of it.
 
         A run that names another file by now, or was opened again, has a message of its own, which brings the log
-        of that state; a log that another message has loaded meanwhile stays loaded; and an outcome that is known
-        already makes no new state.
+        of that state, and so has one that changed while it seemed to have no log; a log that another message has
+        loaded meanwhile stays loaded; and an outcome that is known already makes no new state.
         """
 
         def change(session: Session, known: Session | None) -> Session | None:
@@ -65,7 +68,8 @@ class Group:
             is_known = all(getattr(state, name) == value for name, value in outcome.items())
             is_loaded = state.log_status == LogStatus.LOADED != session.log_status
             is_worse = is_loaded and outcome.get("log_status") != LogStatus.LOADED
-            stays = is_overtaken(session, state) or is_worse or is_known
+            is_old = outcome.get("log_status") in NO_LOG and stamp(state) != stamp(session)
+            stays = is_overtaken(session, state) or is_worse or is_old or is_known
             return state if stays else amended(state, now(), **outcome)
 
         return change

@@ -13,7 +13,7 @@ from azure.core.pipeline.transport import HttpRequest
 
 from integration.stage import ANCHOR, Stage, a_log, a_run, bare_world, on_stage, run_id, with_runs
 from integration.test_action_logs import log_of, played
-from integration.test_flow_logs import DISABLED, V1, flow_log_row, logged, world_of
+from integration.test_flow_logs import DISABLED, ON_FAILURE, V1, flow_log_row, logged, world_of
 from local.tenant import Fault, Session
 from shared.dataverse import flow_logs
 from shared.dataverse.log_messages import read_request
@@ -298,6 +298,34 @@ def test_a_log_that_another_message_loads_meanwhile_stays_loaded(account: str) -
         stage.run("decode_additional_context", body, 1)
         assert statuses(stage) == ["loaded"]
         assert stage.by_id()[run_id(1)]["action_count"] == len(stage.rows("fact_flow_action")) == 2
+
+
+def test_that_there_is_no_log_is_not_noted_of_a_run_that_has_changed_meanwhile(account: str) -> None:
+    """Only failed runs write logs here, and this one is called failed while a worker finds that it has none."""
+    run = a_run(1)
+    (state,) = run.states
+    assert not callable(state.values)
+    later = ANCHOR + timedelta(minutes=1)
+    failed = replace(state, visible_at=later, modified_at=later, version_number=9000,
+                     values={**state.values, "statuscode": 8})  # fmt: skip
+    after_all = logged(replace(run, states=(state, failed)), flow_log_row(0, at=later))
+    with on_stage(world_of(run, status=ON_FAILURE), account) as stage:
+        stage.run("poll_flow_sessions")
+        stage.clock.advance(minutes=5)
+        ((body, _),) = stage.messages(LOGS)
+        other = stage.new_app()
+
+        def overtaken(request: HttpRequest) -> None:
+            if request.method == "POST" and "$batch" in request.url:
+                stage.transport.before = lambda _: None
+                stage.tenant.world = world_of(after_all, status=ON_FAILURE)
+                importlib.import_module("shared.functions.poll_flow_sessions").run(other)
+
+        stage.transport.before = overtaken
+        stage.run("decode_additional_context", body, 1)
+        assert stage.tenant.world.environments[0].sessions == (after_all,)
+        stage.decode()
+        assert statuses(stage) == ["loaded"]
 
 
 @pytest.mark.parametrize(("page_s", "expected"), [(1, "loaded"), (30, "too_large")])
