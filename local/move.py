@@ -61,7 +61,7 @@ def _storage(text: str) -> Storage:
 
 
 def copy_state(old: Storage, new: Storage) -> Iterator[tuple[StateTable | Queue, int]]:
-    """Copy table by table, and tell the number of entities after each, then ask for second looks at logs.
+    """Copy table by table, and tell the number of entities after each, then ask for logs as the old queue does.
 
     The version of the state is written last of all: where it stands, an app has run or a copy is whole, and one
     that broke off can be begun anew.
@@ -96,17 +96,18 @@ def _copy(old: Entities, new: Entities) -> int:
 
 
 def _ask_again(storage: Storage) -> int:
-    """Ask for the second looks at logs that may be due, and return the number of messages.
+    """Ask for the logs that nothing but messages of the old queue asks for, and return the number of messages.
 
-    Those that were asked for are left behind: nobody can see a message that waits for its time.
+    Those are left behind: nobody can see a message that waits for its time.
     """
-    requests = list(_second_looks(storage))
+    requests = list(_left_behind(storage))
     for request in requests:
-        storage.queues.send(Queue.ADDITIONAL_CONTEXT, request.only(request.session_ids, recheck=True).body())
+        storage.queues.send(Queue.ADDITIONAL_CONTEXT, request.body())
     return len(requests)
 
 
-def _second_looks(storage: Storage) -> Iterator[LogRequest]:
+def _left_behind(storage: Storage) -> Iterator[LogRequest]:
+    """Second looks that may be due, and logs that failed, each of which has a message of its own."""
     beats = Checkpoints(storage.table(StateTable.CHECKPOINTS)).all(HEARTBEAT).values()
     stopped = max(filter(None, (beat.values.get("succeeded_utc") for beat in beats)), default=None)
     register = Register(storage.table(StateTable.FLOW_SESSIONS))
@@ -114,7 +115,10 @@ def _second_looks(storage: Storage) -> Iterator[LogRequest]:
         if stopped and (environment_id := entity.get("environment_id")):
             taken = register.taken_since(environment_id, stopped - GRACE - SURE)
             may_grow = (run for run in taken if run.log_version == V2 or entity.get("log_version") == BOTH)
-            yield from requests_for(entity.get("url"), may_grow)
+            for request in requests_for(entity.get("url"), may_grow):
+                yield request.only(request.session_ids, recheck=True)
+            unsettled = register.unsettled(environment_id, stopped)
+            yield from requests_for(entity.get("url"), (run for run in unsettled if run.log_failing_utc))
 
 
 if __name__ == "__main__":

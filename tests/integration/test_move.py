@@ -30,6 +30,7 @@ from local.azurite import Azurite
 from local.desk import ROOT
 from local.forget import data_storage
 from local.move import copy_state, main
+from local.tenant import Fault
 from shared.publishing.staging import spool
 from shared.schema import TABLES
 from shared.state.names import Container, Queue, StateTable
@@ -126,6 +127,24 @@ def test_rows_of_a_log_that_come_late_are_looked_for_though_the_queues_stay_behi
         stage.decode()
         stage.publish()
         assert stage.by_id()[run_id(1)]["action_count"] == 2
+
+
+def test_a_log_that_failed_alone_is_asked_for_though_its_message_stays_behind(account: str, other: str) -> None:
+    with on_stage(with_runs(bare_world(), a_run(1, file=a_log(log_of(2)))), account) as stage:
+        failing = Fault("dataverse", path_contains="additionalcontext/$value", times=None, status=500)
+        stage.tenant.faults.add(failing)
+        assert stage.tick("poll_flow_sessions")
+        assert played(stage)[run_id(1)]["log_status"] == "pending"
+        stage.clock.advance(days=2)
+        assert stage.tick("poll_flow_sessions")
+        copy_containers(account, other)
+        assert main([account, other]) == 0
+        go_on_in(stage, other)
+        stage.tenant.faults.clear()
+        stage.clock.advance(hours=2)
+        stage.decode()
+        stage.publish()
+        assert stage.by_id()[run_id(1)]["log_status"] == "loaded"
 
 
 def test_a_copy_that_broke_off_is_begun_anew(account: str, other: str) -> None:
