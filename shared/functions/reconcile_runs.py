@@ -39,7 +39,7 @@ ID_PAGE_ROWS = 5000
 IDS_PER_QUERY = 25
 MOST_CONFIRMED = 20
 MOST_ASKED = 500
-STAGED_AGAIN = timedelta(days=2)
+STAGED_PLACE = "reconcile-staged"
 STAGED_AT_ONCE = 1000
 WAITING_PLACE = "reconcile-waiting"
 MOST_AT_ONCE = 20_000
@@ -295,11 +295,22 @@ class _Reconciling:
             return False
 
     def _stage_again(self) -> None:
-        """What the register took of late, of whatever day: a crash may have come before it was staged."""
-        recent = self.app.register.taken_since(self.id, self.app.clock.now() - STAGED_AGAIN)
-        for batch in batches(recent, STAGED_AT_ONCE):
+        """What the register took of late, of whatever day: a crash may have come before it was staged.
+
+        That is since a day before this was last begun and got to its end, however long ago: an environment may
+        not answer for days, and the schedule come once a week. It goes on from where it left off.
+        """
+        place, now = self.app.checkpoints.load(STAGED_PLACE, self.id), self.app.clock.now()
+        begun: datetime = place.values.get("begun_utc") or now
+        until: datetime = place.values.get("until_utc") or begun - A_DAY
+        left_off = (parse_day(place.values["day"]), str(place.values["run"])) if place.values.get("day") else None
+        taken = self.app.register.taken_since(self.id, min(until, now) - A_DAY, left_off)
+        for batch in batches(taken, STAGED_AT_ONCE):
             self._need_time()
             stage_sessions(self.app, batch)
+            last = {"day": batch[-1].day.isoformat(), "run": batch[-1].session_id}
+            place = self.app.checkpoints.save(place, {"until_utc": until, "begun_utc": begun, **last})
+        self.app.checkpoints.save(place, {"until_utc": begun})
 
     def _need_time(self) -> None:
         if self.deadline.remaining_s < RESERVE_S:

@@ -79,9 +79,7 @@ class Register:
 
         Of the forbidden logs those that were refused since then; of all of them only what comes behind one run.
         """
-        bounds: dict[str, Any] = {**_range_of(environment_id), "since": forbidden_since, "run": ""}
-        if behind is not None:
-            bounds |= {"first": partition_of(environment_id, behind[0]), "run": behind[1]}
+        bounds = {**_bounds_of(environment_id, behind), "since": forbidden_since}
         for entity in self._table.query(f"{IN_ENVIRONMENT} and {FURTHER} and ({UNSETTLED})", bounds):
             yield _registered(entity).session
 
@@ -92,10 +90,15 @@ class Register:
         found = self._table.query(where, bounds, ())
         return Counter(parse_day(entity.partition.removeprefix(f"{environment_id}_")) for entity in found)
 
-    def taken_since(self, environment_id: str, since: datetime) -> Iterator[Session]:
-        """The runs of an environment whose states were taken since then, in the order of their days and ids."""
-        bounds = {**_range_of(environment_id), "since": since}
-        for entity in self._table.query(f"{IN_ENVIRONMENT} and ingested_utc ge @since", bounds):
+    def taken_since(
+        self, environment_id: str, since: datetime, behind: tuple[date, str] | None = None
+    ) -> Iterator[Session]:
+        """The runs of an environment whose states were taken since then, in the order of their days and ids.
+
+        Of all of them only what comes behind one run.
+        """
+        bounds = {**_bounds_of(environment_id, behind), "since": since}
+        for entity in self._table.query(f"{IN_ENVIRONMENT} and {FURTHER} and ingested_utc ge @since", bounds):
             yield _registered(entity).session
 
     def stamps(self, environment_id: str, day: date) -> dict[str, Stamps]:
@@ -198,6 +201,14 @@ def partition_of(environment_id: str, day: date) -> str:
 def _range_of(environment_id: str) -> dict[str, str]:
     """The bounds of an environment's partitions; a grave accent comes right behind an underscore."""
     return {"first": f"{environment_id}_", "behind": f"{environment_id}`"}
+
+
+def _bounds_of(environment_id: str, behind: tuple[date, str] | None) -> dict[str, Any]:
+    """The same, or what of it comes behind one run."""
+    bounds = {**_range_of(environment_id), "run": ""}
+    if behind is not None:
+        bounds |= {"first": partition_of(environment_id, behind[0]), "run": behind[1]}
+    return bounds
 
 
 def _registered(entity: Entity) -> Registered:

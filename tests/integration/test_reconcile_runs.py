@@ -95,9 +95,11 @@ def test_runs_that_are_gone_are_marked_and_kept(account: str) -> None:
         assert stage.published() == before
 
 
-def test_a_crash_between_the_mark_and_its_staging(account: str) -> None:
+@pytest.mark.parametrize("days_later", [1, 7], ids=["daily", "weekly"])
+def test_a_crash_between_the_mark_and_its_staging(account: str, days_later: int) -> None:
     with on_stage(with_runs(bare_world(), a_run(1), a_run(2)), account) as stage:
         polled(stage)
+        reconciled(stage)
         stage.tenant.world = without(stage.tenant.world, 1)
 
         def die(request: Any) -> None:
@@ -109,8 +111,30 @@ def test_a_crash_between_the_mark_and_its_staging(account: str) -> None:
             stage.run("reconcile")
         stage.transport.before = lambda _: None
         stage.app = stage.new_app()
-        stage.clock.advance(hours=24)
+        stage.clock.advance(days=days_later)
         assert reconciled(stage)[run_id(1)]["deleted_at_source_utc"]
+
+
+def test_what_is_staged_again_goes_on_from_where_it_left_off(
+    account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile_runs, "STAGED_AT_ONCE", 2)
+    with on_stage(with_runs(bare_world(), *(a_run(number) for number in range(1, 7))), account) as stage:
+        polled(stage)
+        staged: list[int] = []
+
+        def slow(request: Any) -> None:
+            if "/staging/fact_flow_session" in request.url and request.method == "PUT":
+                staged.append(1)
+                stage.clock.advance(seconds=250)
+
+        stage.transport.before = slow
+        for _ in range(2):
+            stage.run("reconcile")
+            stage.clock.advance(hours=12)
+        assert len(staged) == 3
+        stage.run("reconcile")
+        assert len(staged) > 3, "what was taken within a day is staged each time"
 
 
 @pytest.mark.parametrize("days", [6, 12])
