@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
@@ -53,37 +54,38 @@ def list_again(app: App, content_type: str, deadline: Deadline, tally: Tally) ->
     A listing that the service breaks off starts again, by the service's time of then.
     """
     give_up_expired(app, content_type)
-    for _ in range(MOST_STARTS - 1):
-        try:
-            return _list_all(app, content_type, deadline, tally)
-        except StartAgain as error:
-            log.warning("The listing of %s starts again: %s", content_type, error)
-    return _list_all(app, content_type, deadline, tally)
+    late = Counter[str]()
+    try:
+        for _ in range(MOST_STARTS - 1):
+            try:
+                return _list_all(app, content_type, deadline, tally, late)
+            except StartAgain as error:
+                log.warning("The listing of %s starts again: %s", content_type, error)
+        return _list_all(app, content_type, deadline, tally, late)
+    finally:  # what entered the ledger is not late any more where the listing starts again
+        _tell_late(content_type, late[content_type], tally)
 
 
-def _list_all(app: App, content_type: str, deadline: Deadline, tally: Tally) -> None:
+def _list_all(app: App, content_type: str, deadline: Deadline, tally: Tally, late: Counter[str]) -> None:
     feed = app.activity_feed
     whole = all_seven_days(feed.subscriptions(deadline).server_time)
     listed_until = read_feed_cursor(app.checkpoints.load(FEED_CURSOR, content_type).values).watermark
-    late = 0
     tally.window_from_utc, tally.window_to_utc = whole.start, whole.end
     problem: OddEntries | None = None
-    try:
-        for window in pieces(whole, timedelta(hours=app.settings.audit_window_hours)):
-            try:
-                for page in feed.listing(content_type, window, deadline):
-                    until = listed_until or whole.start
-                    late += app.ledger.add([blob for blob in page if blob.created < until], app.clock.now())
-                    new = app.ledger.add([blob for blob in page if blob.created >= until], app.clock.now())
-                    tally.rows_read += len(page)
-                    tally.rows_written += new
-            except NotSubscribed as error:
-                log.info("Nothing of %s can be listed: %s", content_type, error)
-                break
-            except OddEntries as error:
-                problem = error
-    finally:  # what entered the ledger is not late any more where the listing starts again
-        _tell_late(content_type, late, tally)
+    for window in pieces(whole, timedelta(hours=app.settings.audit_window_hours)):
+        try:
+            for page in feed.listing(content_type, window, deadline):
+                until = listed_until or whole.start
+                old = [blob for blob in page if blob.created < until]
+                late[content_type] += app.ledger.add(old, app.clock.now())
+                new = app.ledger.add([blob for blob in page if blob.created >= until], app.clock.now())
+                tally.rows_read += len(page)
+                tally.rows_written += new
+        except NotSubscribed as error:
+            log.info("Nothing of %s can be listed: %s", content_type, error)
+            break
+        except OddEntries as error:
+            problem = error
     if problem:
         raise problem
 

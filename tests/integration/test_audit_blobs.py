@@ -139,20 +139,25 @@ def test_the_daily_listing_starts_again_where_the_service_breaks_it_off(account:
         assert states(stage) == {"done": 1, "pending": 1}
 
 
-def test_what_was_listed_late_is_told_though_the_listing_starts_again(account: str) -> None:
-    """It is broken off at the last of the windows, behind that of the late blob."""
-    late = a_blob(2, created=ANCHOR - timedelta(hours=5), listed=ANCHOR + timedelta(hours=1))
-    with on_stage(world_of(a_blob(1), late), account) as stage:
+@pytest.mark.parametrize("windows", [27, 26], ids=["behind them", "between them"])
+def test_what_was_listed_late_is_told_though_the_listing_starts_again(account: str, windows: int) -> None:
+    """It is broken off at one of the last windows, behind that of both late blobs or of the first."""
+    late = [
+        a_blob(number, created=ANCHOR - timedelta(hours=hours), listed=ANCHOR + timedelta(hours=1))
+        for number, hours in ((2, 30), (3, 5))
+    ]
+    with on_stage(world_of(a_blob(1), *late), account) as stage:
         stage.run("poll_audit_content")
         stage.clock.advance(hours=4)
         broken = json.dumps({"error": {"code": "AF20030", "message": "made up"}}).encode()
-        listing = Fault("activity", path_contains="subscriptions/content", first_skip=27, status=400, body=broken)
-        stage.tenant.faults.add(listing)
+        stage.tenant.faults.add(
+            Fault("activity", path_contains="subscriptions/content", first_skip=windows, status=400, body=broken)
+        )
         stage.run("reconcile")
         assert not stage.tenant.faults.pending
         day = stage.app.journal.day(stage.clock.now().date().isoformat())
         (told,) = [one for one in day if (one.function, one.source) == ("reconcile", CONTENT_TYPE)]
-        assert (told.note, told.rows_written) == ("1 content blobs were listed late", 1)
+        assert (told.note, told.rows_written) == ("2 content blobs were listed late", 2)
 
 
 def test_a_record_that_cannot_be_read_is_a_gap_and_costs_no_other(account: str) -> None:
