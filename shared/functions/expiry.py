@@ -68,13 +68,14 @@ def _deleted(app: App, what: str, first: date) -> Iterator[int]:
 def _files(app: App, container: Container, folder: str, first: date) -> Iterator[int]:
     """A folder lists its days in order, so what is kept is not listed but for the first of it.
 
-    What has no day was put among them by somebody else, and stays.
+    What is in no folder of a day was put among them by somebody else, and stays.
     """
 
     def is_over(item: BlobItem) -> bool:
         return _day(item) < first
 
-    dated = (item for item in app.storage.blobs.list(container, folder) if DATED.search(item.name))
+    listed = app.storage.blobs.list(container, f"{folder}date=")
+    dated = (item for item in listed if DATED.match(item.name, len(folder) - 1))
     for item in takewhile(is_over, dated):
         app.storage.blobs.delete_unless_changed(container, item)
         yield 1

@@ -79,11 +79,13 @@ def test_old_days_go_with_their_state_and_late_rows_do_not_bring_them_back(accou
         assert registered(stage) == {run_id(2), run_id(3)}
 
 
-def test_what_somebody_else_puts_among_the_days_keeps_none_of_them(account: str) -> None:
+@pytest.mark.parametrize("days_ago", [None, 1, 50], ids=["notes", "young copy", "old copy"])
+def test_what_somebody_else_puts_among_the_days_keeps_none_of_them(account: str, days_ago: int | None) -> None:
     with on_stage(with_runs(world_of(), run_aged(1, 50), run_aged(2, 1)), account, HISTORY_START=HISTORY) as stage:
         stage.run("poll_flow_sessions")
         stage.publish()
-        notes = "fact_flow_session/_notes.txt"
+        copy = f"_copies/date={ANCHOR - timedelta(days=days_ago or 0):%Y-%m-%d}/part-0.parquet"
+        notes = f"fact_flow_session/{copy if days_ago else '_notes.txt'}"
         stage.app.storage.blobs.put(Container.POWERBI, notes, b"ours")
         restart(stage, RETENTION_DAYS="fact_flow_session=30")
         expired(stage)
