@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from shared.clock import Clock, Deadline, SystemClock
+from shared.errors import Unreachable
 from shared.settings import Environment, Settings
 
 if TYPE_CHECKING:
@@ -38,15 +39,24 @@ CONNECTIONS_PER_HOST = 64
 """Kept open: five content types fetch with twelve threads each from one host."""
 ACTIVITY_REQUESTS_PER_MINUTE = 1_950
 """The service grants 2,000 a minute and tenant at least (Management Activity API reference)."""
+LONGEST_TURN_S = 80.0
+"""How long one thread waits for what another one makes: as long as storage may take to answer, or not to."""
 Made = TypeVar("Made")
 
 
 class once(cached_property[Made]):  # noqa: N801 - a decorator
-    """Made when first needed, once for all threads: a new worker is given a dozen messages at the same time."""
+    """Made when first needed, once for all threads: a new worker is given a dozen messages at the same time.
+
+    Where storage does not answer, all of them would wait for it one after the other, far beyond their deadlines.
+    """
 
     def __get__(self, instance: App, owner: type[App] | None = None) -> Made:  # type: ignore[override] - of an app
-        with instance.lock:
+        if not instance.lock.acquire(timeout=LONGEST_TURN_S):
+            raise Unreachable("The data storage account does not answer.", LONGEST_TURN_S)
+        try:
             return super().__get__(instance, owner)
+        finally:
+            instance.lock.release()
 
 
 class App:

@@ -6,18 +6,21 @@ import importlib
 import json
 import pkgutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
-from azure.core.exceptions import HttpResponseError, ServiceResponseError
+from azure.core.exceptions import HttpResponseError, ServiceResponseError, ServiceResponseTimeoutError
 from hostile_server import Conversation, HostileServer, answer
 from support import FakeClock, settings_with
 
 from local.desk import ROOT
+from shared import app as app_module
 from shared import functions
 from shared.app import App, once
-from shared.errors import Defer, SourcesFailed
+from shared.errors import Defer, SourcesFailed, Unreachable
 from shared.functions.sources import NO_STORAGE, SIDE_BY_SIDE, each_source
 from shared.net import identity
 from shared.net.identity import Tokens, managed_identity
@@ -149,3 +152,20 @@ def test_where_storage_falls_silent_no_further_source_is_begun() -> None:
     assert len(begun) <= 2 * SIDE_BY_SIDE
     assert set(failed.value.failures) == set(names)
     assert sum(text == NO_STORAGE for text in failed.value.failures.values()) == len(names) - len(begun)
+
+
+@pytest.mark.usefixtures("pauses")
+def test_messages_that_come_together_do_not_wait_for_silent_storage_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert app_module.LONGEST_TURN_S == limits.LONGEST_OPERATION_S
+    monkeypatch.setattr(app_module, "LONGEST_TURN_S", KNOWN_TO_BE_SHORT)
+    server = HostileServer(lambda peer: peer.trickle(b"H", 3600))
+    try:
+        settings = settings_with(DataStorage=account_at(server))
+        app = App(settings, FakeClock(), storage_transport=lambda: pooled_transport(10 * KNOWN_TO_BE_SHORT))
+        with ThreadPoolExecutor(6) as pool:
+            ended = [one.exception() for one in [pool.submit(lambda: app.checkpoints) for _ in range(6)]]
+    finally:
+        server.stop()
+    assert Counter(map(type, ended)) == {ServiceResponseTimeoutError: 1, Unreachable: 5}
