@@ -133,15 +133,14 @@ class _Reconciling:
         for batch in batches((run for run in waiting if not run.is_finished), IDS_PER_QUERY):
             yield partial(self._ask_for_runs, batch)
         if last or place.values:
-            self.app.checkpoints.save(place, {"day": last.day.isoformat(), "run": last.session_id} if last else {})
+            self.app.checkpoints.save(place, _place_of(last) if last else {})
         yield self._tell_given_up
 
     def _waiting(self, place: Checkpoint) -> Iterator[Session]:
         """Runs that have been open, or whose logs have been awaited, for long: from a place on and round again."""
         unsettled = partial(self.app.register.unsettled, self.id, self.forbidden_since)
         found = unsettled()
-        if place.values.get("day"):
-            left_off = parse_day(place.values["day"]), str(place.values["run"])
+        if left_off := _left_off(place):
             again = takewhile(lambda run: (run.day, run.session_id) <= left_off, found)
             found = chain(unsettled(left_off), again)
         now = self.app.clock.now()
@@ -303,13 +302,12 @@ class _Reconciling:
         place, now = self.app.checkpoints.load(STAGED_PLACE, self.id), self.app.clock.now()
         begun: datetime = place.values.get("begun_utc") or now
         until: datetime = place.values.get("until_utc") or begun - A_DAY
-        left_off = (parse_day(place.values["day"]), str(place.values["run"])) if place.values.get("day") else None
-        taken = self.app.register.taken_since(self.id, min(until, now) - A_DAY, left_off)
+        taken = self.app.register.taken_since(self.id, min(until, now) - A_DAY, _left_off(place))
         for batch in batches(taken, STAGED_AT_ONCE):
             self._need_time()
             stage_sessions(self.app, batch)
-            last = {"day": batch[-1].day.isoformat(), "run": batch[-1].session_id}
-            place = self.app.checkpoints.save(place, {"until_utc": until, "begun_utc": begun, **last})
+            here = {"until_utc": until, "begun_utc": begun, **_place_of(batch[-1])}
+            place = self.app.checkpoints.save(place, here)
         self.app.checkpoints.save(place, {"until_utc": begun})
 
     def _need_time(self) -> None:
@@ -329,6 +327,14 @@ class _Reconciling:
                 noticed_utc=self.app.clock.now(),
             )
         )
+
+
+def _place_of(run: Session) -> dict[str, str]:
+    return {"day": run.day.isoformat(), "run": run.session_id}
+
+
+def _left_off(place: Checkpoint) -> tuple[date, str] | None:
+    return (parse_day(place.values["day"]), str(place.values["run"])) if place.values.get("day") else None
 
 
 def _is_awaited(run: Session, now: datetime) -> bool:
