@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
@@ -54,19 +54,27 @@ def list_again(app: App, content_type: str, deadline: Deadline, tally: Tally) ->
     A listing that the service breaks off starts again, by the service's time of then.
     """
     give_up_expired(app, content_type)
-    late = Counter[str]()
+    late = 0
     try:
-        for _ in range(MOST_STARTS - 1):
-            try:
-                return _list_all(app, content_type, deadline, tally, late)
-            except StartAgain as error:
-                log.warning("The listing of %s starts again: %s", content_type, error)
-        return _list_all(app, content_type, deadline, tally, late)
+        for number in _listings(app, content_type, deadline, tally):
+            late += number
     finally:  # what entered the ledger is not late any more where the listing starts again
-        _tell_late(content_type, late[content_type], tally)
+        _tell_late(content_type, late, tally)
 
 
-def _list_all(app: App, content_type: str, deadline: Deadline, tally: Tally, late: Counter[str]) -> None:
+def _listings(app: App, content_type: str, deadline: Deadline, tally: Tally) -> Iterator[int]:
+    for _ in range(MOST_STARTS - 1):
+        try:
+            yield from _list_all(app, content_type, deadline, tally)
+        except StartAgain as error:
+            log.warning("The listing of %s starts again: %s", content_type, error)
+        else:
+            return
+    yield from _list_all(app, content_type, deadline, tally)
+
+
+def _list_all(app: App, content_type: str, deadline: Deadline, tally: Tally) -> Iterator[int]:
+    """List, and tell how many blobs of each page were late."""
     feed = app.activity_feed
     whole = all_seven_days(feed.subscriptions(deadline).server_time)
     listed_until = read_feed_cursor(app.checkpoints.load(FEED_CURSOR, content_type).values).watermark
@@ -76,8 +84,7 @@ def _list_all(app: App, content_type: str, deadline: Deadline, tally: Tally, lat
         try:
             for page in feed.listing(content_type, window, deadline):
                 until = listed_until or whole.start
-                old = [blob for blob in page if blob.created < until]
-                late[content_type] += app.ledger.add(old, app.clock.now())
+                yield app.ledger.add([blob for blob in page if blob.created < until], app.clock.now())
                 new = app.ledger.add([blob for blob in page if blob.created >= until], app.clock.now())
                 tally.rows_read += len(page)
                 tally.rows_written += new
